@@ -1,0 +1,432 @@
+"""`RunConfig`: the validated, frozen description of one run, and how it is read.
+
+A preset is a YAML file of `papermill_runs/` with the four keys that every notebook takes as its
+parameters: `config` (the fields below), `seed`, `overrides` (dotted keys) and `out`. Unknown keys
+and impossible values are refused by name. Sizes are `(height, width)` in pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from iapc_lib.classes import CLASS_SETS, ClassSet
+
+Size = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+PRESET_KEYS = ("config", "seed", "overrides", "out")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message has one line per reason."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+
+class Miniature(Section):
+    """The drawn worlds that stand in for the real data sets (`data/miniature`)."""
+
+    folder: str = "data/miniature"
+    """Where the worlds are drawn, relative to the project."""
+    size: Size = (128, 256)
+    """Size of the drawn images."""
+    seed: Seed = 0
+    """Seed of the drawings; the run's own seed does not change the data."""
+    source_train: Count = 240
+    """Labelled source images to train on."""
+    source_val: Count = 40
+    """Labelled source images for the score at home."""
+    target_train: Count = 160
+    """Target images without labels, the only ones that adaptation sees."""
+    target_dev: Count = 40
+    """Labelled target images on which choices may be made."""
+    target_val: Count = 80
+    """Labelled target images for the score; nothing is ever chosen on them."""
+
+
+class SourceDomain(Section):
+    """The rendered, labelled domain on which the source network is trained."""
+
+    layout: Literal["gta5", "synthia"]
+    """How the data set keeps its files."""
+    root: str | None = None
+    """Folder of the data set; left out for the miniature."""
+    train: Count = 1
+    """Number of images, in the order of their names, to train on; the miniature sets its own."""
+    val: Count = 1
+    """Number of images after those, for the score at home; the miniature sets its own."""
+    checkpoint: str | None = None
+    """A trained source network to start from instead of training one."""
+
+
+class TargetDomain(Section):
+    """The real (or drawn) streets: images to adapt to, and labelled ones for the score."""
+
+    layout: Literal["cityscapes"] = "cityscapes"
+    """How the data set keeps its files."""
+    root: str | None = None
+    """Folder of the data set; left out for the miniature."""
+    train: str = "train"
+    """Split whose images, without labels, are adapted to."""
+    dev: str | None = None
+    """Labelled split on which choices may be made, if there is one."""
+    val: str = "val"
+    """Labelled split for the score."""
+
+
+class Model(Section):
+    """DeepLab-v2; the defaults are the published ResNet-101 (method.md, 1)."""
+
+    layers: tuple[Count, Count, Count, Count] = (3, 4, 23, 3)
+    """Bottleneck blocks in each of the four layers."""
+    base_width: Count = 64
+    """Channels of the first convolution; the layers have 1, 2, 4, 8 times as many planes."""
+    classifier_dilations: tuple[Count, ...] = (6, 12, 18, 24)
+    """Dilations of the parallel 3x3 classifier convolutions whose outputs are summed."""
+    imagenet_weights: str | None = None
+    """File with torchvision's ImageNet weights of the body, from which source training starts."""
+
+
+class Optimizer(Section):
+    """How weights move."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """SGD is Nesterov with momentum 0.9, as published; AdamW suits the short miniature runs."""
+    learning_rate: Positive = 1e-4
+    """Base learning rate of the body."""
+    head_factor: Positive = 10.0
+    """The classifier head learns this many times faster."""
+    momentum: Fraction = 0.9
+    """SGD's momentum."""
+    weight_decay: NonNegative = 5e-4
+    """Weight decay."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 5000
+    """Steps over which the rate rises linearly from a tenth."""
+    decay_steps: Count = 100_000
+    """Step at which the polynomial decay would reach zero."""
+    power: Positive = 0.9
+    """Exponent of the polynomial decay."""
+
+
+class SourceTraining(Section):
+    """How the source network is trained on the rendered images (method.md, 13)."""
+
+    steps: Count = 80_000
+    """Updates."""
+    batch_size: Count = 1
+    """Images per update."""
+    image_size: Size = (720, 1280)
+    """Images are resized to this."""
+    crop_size: Size | None = None
+    """Random crop of the resized image; none: the whole image."""
+    optimizer: Optimizer = Optimizer(learning_rate=2.5e-4, warmup_steps=0, decay_steps=200_000)
+    """How weights move."""
+    class_weight_power: NonNegative = 0.0
+    """Classes weigh (median frequency / frequency) to this power; 0: all alike."""
+    photometric_jitter: Fraction = 0.0
+    """Strength of the colour jitter, 0 (none) to 1 (strong)."""
+    blur_probability: Fraction = 0.5
+    """Share of images that get a Gaussian blur."""
+
+
+class PseudoLabels(Section):
+    """Offline pseudo-labels from several scales and the mirrored image (method.md, 2)."""
+
+    image_size: Size = (512, 1024)
+    """Size of an image at scale 1."""
+    scales: tuple[Positive, ...] = (1.0, 1.25, 0.75)
+    """Scales whose soft-max maps are summed."""
+    flip: bool = True
+    """Whether the mirrored image is added at every scale."""
+
+
+class Views(Section):
+    """The views of a target image that adaptation trains on (method.md, 3)."""
+
+    image_size: Size = (640, 1280)
+    """Images are resized to this before they are rescaled and cropped."""
+    crop_size: Size = (256, 512)
+    """Size of the crop."""
+    clean_size: Size = (512, 1024)
+    """Images of the clean (fourth) forward are resized to this before the crop."""
+    scale_range: tuple[Positive, Positive] = (0.8, 1.2)
+    """The rescaled views have a random scale in this range."""
+    autoaugment: bool = True
+    """Whether the student sees a photometric AutoAugment of the rescaled view."""
+    min_classes: Annotated[int, Field(ge=0, le=19)] = 10
+    """A crop is accepted when its pseudo-label has more distinct values than this ..."""
+    crop_tries: Count = 10
+    """... or after so many tries."""
+
+
+class Losses(Section):
+    """Weights of the loss terms and of the classes (method.md, 4 and 5)."""
+
+    importance_aware: NonNegative = 0.2
+    """Weight of L_IA, the importance-aware cross-entropy with the pseudo-labels."""
+    prototype_symmetric: NonNegative = 0.04
+    """Weight of L_PS, the symmetric cross-entropy of predictions and prototype similarities."""
+    prototype_enhanced: NonNegative = 0.5
+    """Weight of L_PE, the cross-entropy where prototype and pseudo-label agree."""
+    information_maximization: NonNegative = 2.0
+    """Weight of L_IM, the entropy of the predictions."""
+    class_weight_ceiling: Annotated[float, Field(ge=1)] = 7.0
+    """Rare and absent classes weigh up to this (squared for the long absent ones)."""
+    rare_class_pixels: Annotated[int, Field(ge=0)] = 64 * 64
+    """A class with fewer pixels than this per image in the batch is rare."""
+
+
+class Adaptation(Section):
+    """The adaptation loop (method.md, 4 and 6)."""
+
+    steps: Count = 9000
+    """Updates; there is no other stopping rule."""
+    batch_size: Count = 6
+    """Images per update."""
+    optimizer: Optimizer = Optimizer()
+    """How weights move."""
+    memory_decay: Fraction = 0.9999
+    """Decay of the memory network's exponential moving average of the student."""
+    methods: tuple[Literal["self_training", "iapc", "iapc_bn_teacher"], ...] = (
+        "self_training",
+        "iapc",
+    )
+    """Rows of the results table that are adapted; `self_training` and `iapc` belong there always."""
+
+    @model_validator(mode="after")
+    def _has_required_rows(self):
+        if not {"self_training", "iapc"} <= set(self.methods):
+            raise ValueError("methods must contain self_training and iapc")
+        return self
+
+
+class Fidelity(Section):
+    """Where the published code, its revision and the paper's text differ: our choice."""
+
+    revision: Literal["2024", "2023"] = "2024"
+    """Layout of the prototype similarities in L_PS: mended in 2024, scrambled in 2023."""
+    importance: Literal["logits", "probabilities"] = "logits"
+    """Importance from raw logits (published code) or from probabilities (paper's text)."""
+    parameter_visits: Literal["published", "once"] = "published"
+    """SGD visits a body convolution 1, 3 or 4 times a step (published code) or once."""
+    clean_forward: bool = True
+    """One more train-mode forward of the student on clean images, for its BatchNorm statistics."""
+
+
+class Evaluation(Section):
+    """How predictions are scored (method.md, 7)."""
+
+    image_size: Size = (512, 1024)
+    """Images are resized to this; predictions are scored at the labels' own size."""
+    batch_size: Count = 2
+    """Images per forward, also for pseudo-labels."""
+    bn_batches: Count = 100
+    """Batches of target images from which BatchNorm statistics are recomputed."""
+    bn_batch_size: Count = 6
+    """Images in each of those."""
+
+
+class Hardware(Section):
+    """What runs it; never changes which run folder a run belongs to."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where tensors live."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the networks' forward passes; losses are float32 always."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that load images."""
+
+
+class RunConfig(Section):
+    """Everything that decides a run's numbers, and the hardware to run it on."""
+
+    scenario: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    """Name of the experiment; names the run folder."""
+    seed: Seed = 0
+    """Seed of the run."""
+    classes: Literal[19, 16] = 19
+    """Classes that the network knows: 19, or the 16 of SYNTHIA."""
+    miniature: Miniature | None = None
+    """Draw the data sets instead of reading real ones."""
+    source: SourceDomain
+    target: TargetDomain
+    model: Model = Model()
+    source_training: SourceTraining = SourceTraining()
+    pseudo_labels: PseudoLabels = PseudoLabels()
+    views: Views = Views()
+    losses: Losses = Losses()
+    adaptation: Adaptation = Adaptation()
+    fidelity: Fidelity = Fidelity()
+    evaluation: Evaluation = Evaluation()
+    hardware: Hardware = Hardware()
+
+    @property
+    def class_set(self) -> ClassSet:
+        """The classes that the network knows."""
+        return CLASS_SETS[self.classes]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides the numbers: every field but `hardware`."""
+        return fingerprint(self.model_dump(mode="json", exclude={"hardware"}))
+
+    @model_validator(mode="after")
+    def _is_consistent(self):
+        problems = []
+        for name in ("source", "target"):
+            root = getattr(self, name).root
+            if self.miniature is None and root is None:
+                problems.append(f"{name}.root is missing: name the folder of the data set")
+            if self.miniature is not None and root is not None:
+                problems.append(f"{name}.root and miniature exclude one another: leave one out")
+        low, high = self.views.scale_range
+        if low > high:
+            problems.append(f"views.scale_range must rise, got {[low, high]}")
+        smallest = [round(side * min(low, 1.0)) for side in self.views.image_size]
+        for name, crop, image in (
+            ("views.crop_size", self.views.crop_size, smallest),
+            ("views.crop_size", self.views.crop_size, self.views.clean_size),
+            (
+                "source_training.crop_size",
+                self.source_training.crop_size or (0, 0),
+                self.source_training.image_size,
+            ),
+        ):
+            if crop[0] > image[0] or crop[1] > image[1]:
+                problems.append(f"{name} {list(crop)} does not fit into an image of {list(image)}")
+        if self.adaptation.optimizer.name != "sgd" and self.fidelity.parameter_visits != "once":
+            problems.append(
+                "fidelity.parameter_visits 'published' is a property of the published SGD: "
+                "with adaptation.optimizer.name 'adamw' it must be 'once'"
+            )
+        if self.source.layout == "synthia" and self.classes != 16 and not self.source.checkpoint:
+            problems.append("classes must be 16 for SYNTHIA: it has no terrain, truck and train")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def fingerprint(value: Any) -> str:
+    """Sixteen hex digits that stand for a JSON-able value."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def project_root() -> Path:
+    """The nearest folder, from the working directory upwards, that holds `papermill_runs`.
+
+    Outside a checkout it is the folder that holds the library.
+    """
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "papermill_runs").is_dir():
+            return folder
+    return Path(__file__).resolve().parents[1]
+
+
+def resolve(path: str | Path) -> Path:
+    """A path of the configuration: absolute, or relative to the project."""
+    return project_root() / Path(path).expanduser()
+
+
+def read_preset(path: str | Path) -> dict[str, Any]:
+    """Reads a preset; its keys are those of `PRESET_KEYS`.
+
+    Raises:
+        ConfigError: no such file, no YAML, or another key than those.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        path = resolve(path)
+    try:
+        preset = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(preset, dict) or "config" not in preset:
+        raise ConfigError(f"{path}: needs a key 'config' that holds the run's fields")
+    for key in preset:
+        if key not in PRESET_KEYS:
+            raise ConfigError(f"{path}: unknown key '{key}'; allowed: {', '.join(PRESET_KEYS)}")
+    return preset
+
+
+def load_config(
+    config: str | Path | Mapping[str, Any],
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """The run that a preset (its path) or a mapping of fields describes.
+
+    Args:
+        config: path of a preset, or the mapping under its key `config`.
+        seed: the run's seed; None takes the preset's.
+        overrides: dotted keys and their values (`{"adaptation.steps": 50}`), applied last.
+
+    Raises:
+        ConfigError: with a line per key or value that is not allowed.
+    """
+    if isinstance(config, Mapping):
+        where, fields, preset_overrides, preset_seed = "config", config, {}, None
+    else:
+        preset = read_preset(config)
+        where, fields = str(config), preset["config"]
+        preset_overrides, preset_seed = preset.get("overrides") or {}, preset.get("seed")
+    fields = json.loads(json.dumps(fields, default=str))
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{where}: 'config' must be a mapping of fields")
+    seed = preset_seed if seed is None else seed
+    if seed is not None:
+        fields["seed"] = seed
+    for name, changes in (("overrides", preset_overrides), ("overrides", overrides or {})):
+        if not isinstance(changes, Mapping):
+            raise ConfigError(f"{where}: {name} must map dotted keys to values, got {changes!r}")
+        for key, value in changes.items():
+            _set_dotted(fields, key, value)
+    try:
+        return RunConfig.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(where, e) for e in error.errors())) from None
+
+
+def _set_dotted(fields: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        fields = fields.setdefault(parent, {})
+        if not isinstance(fields, dict):
+            raise ConfigError(f"overrides: '{key}' goes through '{parent}', which is no section")
+    fields[last] = value
+
+
+def _explain(where: str, error: dict[str, Any]) -> str:
+    location = [part for part in error["loc"] if isinstance(part, str)]
+    key = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        section: Any = RunConfig
+        for part in location[:-1]:
+            annotation = section.model_fields[part].annotation
+            section = next(
+                a for a in (annotation, *getattr(annotation, "__args__", ())) if isinstance(a, type)
+            )
+        return f"{where}: unknown key '{key}'; allowed: {', '.join(section.model_fields)}"
+    if error["type"] == "missing":
+        return f"{where}: '{key}' is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"{where}: {message}"
+    return f"{where}: '{key}' = {error['input']!r} is not allowed: {message}"

@@ -1,0 +1,107 @@
+"""Where GTA5, SYNTHIA and Cityscapes keep their files: the only place that knows a path pattern.
+
+Layouts and encodings after method.md, 12. A record is one image and, where there is one, its label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from iapc_lib.classes import CITYSCAPES_TO_TRAIN, GTA5_TO_TRAIN, SYNTHIA_TO_TRAIN
+from iapc_lib.config import RunConfig, fingerprint, resolve
+
+ID_TABLES = {
+    "gta5": GTA5_TO_TRAIN,
+    "synthia": SYNTHIA_TO_TRAIN,
+    "cityscapes": CITYSCAPES_TO_TRAIN,
+}
+
+
+class DataError(ValueError):
+    """A data set, image or label that cannot be used; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image of a data set."""
+
+    name: str
+    """Path below the images' folder, such as `aachen/aachen_000000_000019_leftImg8bit.png`."""
+    image: Path
+    label: Path | None
+    """None where the set has no label for this image, or none may be used."""
+    layout: str
+    """Says how the label is encoded."""
+
+    @property
+    def id_table(self) -> np.ndarray:
+        """(256,) uint8: label id of this data set -> train id."""
+        return ID_TABLES[self.layout]
+
+
+def domain_root(config: RunConfig, domain: str) -> Path:
+    """Folder of the run's `source` or `target` data set; the miniature's is named by its contents."""
+    section = getattr(config, domain)
+    if config.miniature is None:
+        return resolve(section.root)
+    sizes = config.miniature.model_dump(mode="json", exclude={"folder"})
+    other = "target" if domain == "source" else "source"
+    own = {key: value for key, value in sizes.items() if not key.startswith(other)}
+    return resolve(config.miniature.folder) / f"{section.layout}-{fingerprint(own)[:8]}"
+
+
+def source_records(config: RunConfig) -> tuple[list[Record], list[Record]]:
+    """Training and validation records of the source domain, in the order of their names.
+
+    Raises:
+        DataError: the folder is missing or holds too few images.
+    """
+    root, layout = domain_root(config, "source"), config.source.layout
+    images, labels = {
+        "gta5": ("images", "labels"),
+        "synthia": ("RGB", "GT/LABELS"),
+    }[layout]
+    train, val = config.source.train, config.source.val
+    if config.miniature is not None:
+        train, val = config.miniature.source_train, config.miniature.source_val
+    records = [
+        Record(path.name, path, root / labels / path.name, layout)
+        for path in _images(root / images, "*.png")
+    ]
+    if len(records) < train + val:
+        raise DataError(
+            f"{root / images}: holds {len(records)} images, but source.train + source.val "
+            f"are {train} + {val}"
+        )
+    return records[:train], records[train : train + val]
+
+
+def target_records(config: RunConfig, split: str, labels: bool) -> list[Record]:
+    """Records of the target domain's `train`, `dev` or `val` (keys of `config.target`).
+
+    Args:
+        labels: False gives records without labels, whatever the data set holds.
+
+    Raises:
+        DataError: the folder is missing or empty.
+    """
+    root, folder = domain_root(config, "target"), getattr(config.target, split)
+    images = root / "leftImg8bit" / folder
+    records = []
+    for path in _images(images, "*/*_leftImg8bit.png"):
+        city = path.parent.name
+        label_name = path.name.replace("_leftImg8bit.png", "_gtFine_labelIds.png")
+        label = root / "gtFine" / folder / city / label_name if labels else None
+        records.append(Record(f"{city}/{path.name}", path, label, "cityscapes"))
+    return records
+
+
+def _images(folder: Path, pattern: str) -> list[Path]:
+    paths = sorted(folder.glob(pattern))
+    if not paths:
+        what = f"no image matches {pattern}" if folder.is_dir() else "no such folder"
+        raise DataError(f"{folder}: {what}")
+    return paths

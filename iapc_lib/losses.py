@@ -1,0 +1,102 @@
+"""The four losses of IAPC and the class weights: pure functions, one term each.
+
+Logits are up-sampled, (N, K, H, W); labels are (N, H, W) int64, 255 = ignore. Each loss is a
+mean over *all* N * H * W pixels: a pixel that does not take part adds nothing to the sum but
+counts in the mean, and class weights do not normalise it (method.md, 4).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from iapc_lib.classes import IGNORE
+
+
+class ClassWeights(NamedTuple):
+    """Weights of one update, and the state that the next update needs."""
+
+    weight: Tensor
+    """(K,) float, within 1..ceiling^2."""
+    often: Tensor
+    """(K,) float, the running factor that rises while a class stays absent; starts at 1."""
+
+
+def class_weights(
+    labels: Tensor, often: Tensor, ceiling: float = 7.0, rare_class_pixels: int = 64 * 64
+) -> ClassWeights:
+    """Class weights from the pixel counts of a batch (method.md, 5).
+
+    Args:
+        labels: (N, H, W) int64.
+        often: (K,) float, as the previous update returned it; ones at the start.
+        ceiling: weight of a class that is rare in the batch.
+        rare_class_pixels: a class with fewer pixels per image is rare, absent ones included.
+    """
+    num_classes = len(often)
+    counts = torch.bincount(labels[labels != IGNORE].flatten(), minlength=num_classes)
+    rare = torch.where(counts < rare_class_pixels * len(labels), ceiling, 1.0).to(often)
+    absent = torch.where(counts == 0, ceiling, 1.0).to(often)
+    often = 0.9 * often + 0.1 * absent
+    return ClassWeights(rare * often, often)
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+    """w[y] * -log softmax[y] of every pixel, (N, H, W); 0 where the label is 255."""
+    return F.cross_entropy(logits, labels, weight, ignore_index=IGNORE, reduction="none")
+
+
+def importance_aware_loss(
+    logits: Tensor, labels: Tensor, importance: Tensor, weight: Tensor
+) -> Tensor:
+    """L_IA: cross-entropy with the pseudo-label, weighted by importance and class.
+
+    Args:
+        logits: (N, K, H, W) of the student.
+        labels: (N, H, W) pseudo-labels.
+        importance: (N, H, W) of the source network, see `importance_map`.
+        weight: (K,) class weights.
+    """
+    return (importance * weighted_cross_entropy(logits, labels, weight)).mean()
+
+
+def prototype_symmetric_loss(
+    logits: Tensor, similarity: Tensor, prototype_labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """L_PS: prediction towards prototype label, and similarity towards predicted label.
+
+    Args:
+        logits: (N, K, H, W) of the student.
+        similarity: (N, K, H, W) up-sampled cosine similarities, taken as logits.
+        prototype_labels: (N, H, W) class of the nearest prototype, up-sampled.
+
+    Returns:
+        The two terms: the first has a gradient on `logits`, the second on `similarity`.
+    """
+    predicted = logits.detach().max(dim=1).indices
+    return F.cross_entropy(logits, prototype_labels), F.cross_entropy(similarity, predicted)
+
+
+def prototype_enhanced_loss(
+    logits: Tensor, labels: Tensor, prototype_labels: Tensor, weight: Tensor
+) -> Tensor:
+    """L_PE: cross-entropy with the pseudo-label where the nearest prototype agrees with it.
+
+    Shapes as in `prototype_symmetric_loss`; `labels` (N, H, W), `weight` (K,).
+    """
+    agreed = labels.where(labels == prototype_labels, IGNORE)
+    return weighted_cross_entropy(logits, agreed, weight).mean()
+
+
+def entropy_map(logits: Tensor) -> Tensor:
+    """-sum_k p_k log(p_k + 1e-5) of every pixel, in nats: (N, K, H, W) -> (N, H, W)."""
+    probabilities = logits.softmax(dim=1)
+    return -(probabilities * torch.log(probabilities + 1e-5)).sum(dim=1)
+
+
+def information_maximization_loss(logits: Tensor) -> Tensor:
+    """L_IM: mean entropy of the predictions; the published code has no diversity term."""
+    return entropy_map(logits).mean()

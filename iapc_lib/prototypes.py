@@ -1,0 +1,70 @@
+"""Class prototypes: what a class looks like in feature space, and which class a pixel is closest to.
+
+All functions work image by image within a batch: an image's pixels are compared with the
+prototypes of that same image (paper, section III-C; method.md, 4 and parity/README.md).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def downsample_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Nearest re-sampling of labels (N, H, W) int64 to `size` = (h, w)."""
+    # float64 holds every label exactly; interpolate refuses integers.
+    return F.interpolate(labels[:, None].double(), size, mode="nearest")[:, 0].long()
+
+
+def class_prototypes(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Mean feature of every class in every image.
+
+    Args:
+        features: (N, D, h, w) float, features of the memory network.
+        labels: (N, h, w) int64 at feature resolution; values >= `num_classes` are left out.
+        num_classes: K.
+
+    Returns:
+        (N, K, D) float; the zero vector where a class is absent from the image.
+    """
+    members = labels.flatten(1)[:, None] == torch.arange(num_classes, device=labels.device)[:, None]
+    members = members.to(features.dtype)  # (N, K, h * w)
+    sums = members @ features.flatten(2).transpose(1, 2)
+    return sums / members.sum(dim=2, keepdim=True).clamp(min=1)
+
+
+def prototype_similarity(features: Tensor, prototypes: Tensor) -> Tensor:
+    """Cosine similarity of every pixel's feature with every prototype of its image.
+
+    Args:
+        features: (N, D, h, w) float, features of the student.
+        prototypes: (N, K, D) float.
+
+    Returns:
+        (N, K, h, w) float within -1..1; 0 for absent classes (zero prototypes).
+    """
+    directions = F.normalize(features.flatten(2), dim=1, eps=1e-12)
+    similarity = F.normalize(prototypes, dim=2, eps=1e-12) @ directions
+    return similarity.unflatten(2, features.shape[2:])
+
+
+def prototype_labels(similarity: Tensor) -> Tensor:
+    """Class of the nearest prototype: (N, K, h, w) float -> (N, h, w) int64, first maximum."""
+    return similarity.max(dim=1).indices
+
+
+def scrambled_2023(similarity: Tensor) -> Tensor:
+    """The similarity map as the released code of 2023 laid it out before the symmetric loss.
+
+    A (pixel, class) matrix was *viewed* as (class, h, w), not transposed, so a channel no longer
+    stands for a class (method.md, 4). Kept to reproduce the published numbers.
+
+    Args:
+        similarity: (N, K, h, w) float in the right layout.
+
+    Returns:
+        (N, K, h, w) float, the same values elsewhere.
+    """
+    pixel_major = similarity.flatten(2).transpose(1, 2).contiguous()
+    return pixel_major.view(similarity.shape)
