@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from iapc_lib.config import Optimizer as OptimizerConfig
 from iapc_lib.deeplab import DeepLabV2
@@ -100,9 +100,7 @@ def update_memory(memory: DeepLabV2, student: DeepLabV2, decay: float) -> None:
     phi <- decay * phi + (1 - decay) * theta; BatchNorm statistics are copied, not averaged
     (method.md, 4).
     """
-    pairs = list(zip(memory.parameters(), student.parameters(), strict=True))
-    old: list[Tensor] = [a for a, _ in pairs]
-    torch._foreach_mul_(old, decay)
-    torch._foreach_add_(old, [b for _, b in pairs], alpha=1 - decay)
+    average = get_ema_multi_avg_fn(decay)
+    average(list(memory.parameters()), list(student.parameters()), None)
     for ours, theirs in zip(memory.buffers(), student.buffers(), strict=True):
         ours.copy_(theirs)

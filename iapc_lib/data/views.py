@@ -19,7 +19,14 @@ from torch.utils.data import Dataset
 
 from iapc_lib.classes import ClassSet
 from iapc_lib.config import Views
-from iapc_lib.data.dataset import read_train_ids, read_image, resize_image, resize_label, to_channels, to_tensor
+from iapc_lib.data.dataset import (
+    read_image,
+    read_train_ids,
+    resize_image,
+    resize_label,
+    to_channels,
+    to_tensor,
+)
 from iapc_lib.data.layouts import Record
 
 # Ten magnitudes per operation, from index 0 to 9. Sharpness, colour and contrast enhance by

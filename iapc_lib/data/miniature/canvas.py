@@ -23,6 +23,8 @@ LABEL_IDS = {c.name: c.cityscapes_id for c in CLASSES} | {"ego vehicle": 1, "sta
 
 SUPERSAMPLING = 2
 NEAREST_M = 0.5
+FAR = 120.0
+"""Where the street is closed, in metres."""
 
 
 def mix(first: Color, second: Color, share: float) -> Color:
@@ -44,7 +46,7 @@ class Camera:
     focal: float
     horizon: float
     bend: float
-    """The street's curvature: it has moved bend * z**2 metres to the right at distance z."""
+    """The street's curvature: it has moved bend * z**2 metres to the right at distance z <= FAR."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ class Canvas:
         x, y, z = point
         z = max(z, NEAREST_M)
         scale = self.focal / z
-        column = self.width / 2 + (x - self.camera.x + self.camera.bend * z * z) * scale
+        # Beyond the street's end the bend would carry the ground out of sight.
+        bent = self.camera.bend * min(z, FAR) ** 2
+        column = self.width / 2 + (x - self.camera.x + bent) * scale
         return column, self.horizon + (self.camera.height - y) * scale
 
     def pixels(self, meters: float, z: float) -> float:
@@ -136,6 +140,29 @@ class Canvas:
         self._paint.line(corners, fill=self.hazed(color, z), width=width, joint=joint)
         if name:
             self._mark.line(corners, fill=LABEL_IDS[name], width=width, joint=joint)
+
+    def _sky_box(self, x: tuple[float, float], y: tuple[float, float]) -> list[float]:
+        # One row more, so that rounding leaves no gap between neighbours or to the horizon.
+        left, right = (self.width * share for share in x)
+        return [left, self.horizon * y[0], right, self.horizon * y[1] + 1]
+
+    def sky_rectangle(self, x: tuple[float, float], y: tuple[float, float], color: Color) -> None:
+        """A part of the sky, in shares of the width and of the horizon's height from the top."""
+        box = self._sky_box(x, y)
+        self._paint.rectangle(box, fill=color)
+        self._mark.rectangle(box, fill=LABEL_IDS["sky"])
+
+    def cloud(self, x: tuple[float, float], y: tuple[float, float], color: Color) -> None:
+        """A translucent ellipse in the sky, placed like a `sky_rectangle`."""
+        self._glaze.ellipse(self._sky_box(x, y), fill=(*color, 110))
+
+    def bonnet(self, rise: float, color: Color) -> None:
+        """The camera's own car, up to `rise` picture heights above the lower edge."""
+        top, wide = self.height * (1 - rise), self.width * 0.1
+        box = (-wide, top, self.width + wide, top + 4 * rise * self.height)
+        self._paint.ellipse(box, fill=color)
+        self._glaze.arc(box, 180, 360, fill=(255, 255, 255, 60), width=max(1, self.height // 64))
+        self._mark.ellipse(box, fill=LABEL_IDS["ego vehicle"])
 
     def reduced(self) -> tuple[np.ndarray, np.ndarray]:
         """The scene at its true size: (H, W, 3) uint8 RGB and (H, W) uint8 label ids."""

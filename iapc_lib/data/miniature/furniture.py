@@ -17,19 +17,19 @@ def post(
     canvas: Canvas, look: Look, rng: np.random.Generator, x: float, z: float, top: float
 ) -> None:
     """A bare pole."""
-    canvas.line([(x, 0, z), (x, top, z)], 0.14, look.color(rng, look.poles), "pole")
+    canvas.line([(x, 0, z), (x, top, z)], 0.17, look.color(rng, look.poles), "pole")
 
 
 def lamp(canvas: Canvas, rng: np.random.Generator, look: Look, x: float, z: float) -> None:
     """A street lamp whose arm reaches over the road; the rarer shape is a globe on a post."""
     color = look.color(rng, look.poles)
     if rng.random() < look.odd_shape:
-        canvas.line([(x, 0, z), (x, 3.8, z)], 0.15, color, "pole")
+        canvas.line([(x, 0, z), (x, 3.8, z)], 0.19, color, "pole")
         canvas.disc((x, 4.0, z), (0.25, 0.28), (236, 230, 206), "pole")
         return
     top, reach = rng.uniform(5.5, 7.5), -1.6 if x > 0 else 1.6
-    canvas.line([(x, 0, z), (x, top, z), (x + reach, top + 0.3, z)], 0.15, color, "pole")
-    canvas.line([(x, 0, z), (x, 1.0, z)], 0.22, color, "pole")
+    canvas.line([(x, 0, z), (x, top, z), (x + reach, top + 0.3, z)], 0.19, color, "pole")
+    canvas.line([(x, 0, z), (x, 1.0, z)], 0.26, color, "pole")
     canvas.line(
         [(x + reach * 0.75, top + 0.2, z), (x + reach * 1.2, top + 0.3, z)], 0.24, color, "pole"
     )
@@ -39,11 +39,11 @@ def traffic_light(canvas: Canvas, rng: np.random.Generator, look: Look, x: float
     """A housing with three lamps on a post; the rarer shape hangs over the road as well."""
     color = look.color(rng, look.poles)
     height = rng.uniform(2.9, 3.5)
-    canvas.line([(x, 0, z), (x, height, z)], 0.13, color, "pole")
+    canvas.line([(x, 0, z), (x, height, z)], 0.17, color, "pole")
     heads = [x]
     if rng.random() < max(0.25, look.odd_shape):
         reach = x - np.sign(x) * 2.4
-        canvas.line([(x, height, z), (x, 5.2, z), (reach, 5.4, z)], 0.13, color, "pole")
+        canvas.line([(x, height, z), (x, 5.2, z), (reach, 5.4, z)], 0.17, color, "pole")
         heads.append(reach)
     lit = int(rng.integers(3))
     for i, head in enumerate(heads):
@@ -63,9 +63,7 @@ def traffic_sign(canvas: Canvas, rng: np.random.Generator, look: Look, x: float,
 
     def plate(sides: int, turn: float, radius: float, color) -> None:
         turns = [turn + 2 * pi * i / sides for i in range(sides)]
-        canvas.polygon(
-            [(x + radius * sin(t), y + radius * cos(t), z) for t in turns], color, name
-        )
+        canvas.polygon([(x + radius * sin(t), y + radius * cos(t), z) for t in turns], color, name)
 
     kind = pick(rng, ["triangle", "disc", "square"])
     if rng.random() < look.odd_shape:
@@ -98,8 +96,8 @@ def traffic_sign(canvas: Canvas, rng: np.random.Generator, look: Look, x: float,
 
 def tree(canvas: Canvas, rng: np.random.Generator, look: Look, x: float, z: float) -> None:
     """A trunk and a round crown; the rarer shapes are a fir, a poplar and a bare tree."""
-    green = look.color(rng, look.leaves)
-    size, name = rng.uniform(0.8, 1.3), "vegetation"
+    green = look.surface(rng, look.leaves)
+    size, name = rng.uniform(0.9, 1.6), "vegetation"
     shape = "round" if rng.random() > look.odd_shape else pick(rng, ["fir", "poplar", "sparse"])
     trunk = 1.0 if shape == "fir" else 2.4 * size
     canvas.line([(x, 0, z), (x, trunk + 0.8, z)], 0.28 * size, BARK, name)
@@ -110,9 +108,11 @@ def tree(canvas: Canvas, rng: np.random.Generator, look: Look, x: float, z: floa
             canvas.polygon([(x - wide, low, z), (x + wide, low, z), (x, tip, z)],
                            scaled(green, 0.7 + 0.1 * step), name)  # fmt: skip
         return
-    wide, high, blobs = {"round": (1.5, 1.4, 13), "poplar": (0.55, 2.4, 12), "sparse": (1.7, 1.5, 8)}[
-        shape
-    ]
+    wide, high, blobs = {
+        "round": (1.5, 1.4, 13),
+        "poplar": (0.55, 2.4, 12),
+        "sparse": (1.7, 1.5, 8),
+    }[shape]
     middle = trunk + high * 0.85 * size
     if shape == "sparse":
         for side in (-1.2, -0.5, 0.5, 1.2):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .canvas import Color
+from .canvas import Color, mix, scaled
 
 Range = tuple[float, float]
 
@@ -86,20 +86,30 @@ class Look:
     bonnet: bool = field(default=False)
 
     def color(self, rng: np.random.Generator, palette: Sequence[Color]) -> Color:
-        """One of the palette's colours, slightly varied, or now and then any colour."""
+        """An object's colour: one of the palette, slightly varied, or now and then any."""
         if rng.random() < self.off_palette:
             return tuple(int(c) for c in rng.integers(25, 225, 3))
-        shift = rng.uniform(0.9, 1.1)
-        return tuple(min(255, int(c * shift)) for c in pick(rng, palette))
+        return self.tone(rng, palette)
+
+    def surface(self, rng: np.random.Generator, palette: Sequence[Color]) -> Color:
+        """A surface's colour: off the palette it is only tinted, as no road is purple."""
+        color = self.tone(rng, palette)
+        if rng.random() < self.off_palette:
+            return mix(color, tuple(int(c) for c in rng.integers(40, 200, 3)), 0.25)
+        return color
+
+    def tone(self, rng: np.random.Generator, palette: Sequence[Color]) -> Color:
+        """One of the palette's colours, slightly varied in brightness."""
+        return scaled(pick(rng, palette), rng.uniform(0.88, 1.12))
 
 
 GTA5 = Look(
     name="gta5",
     absent=frozenset(),
     camera_height=(1.5, 1.9),
-    focal=(1.0, 1.2),
+    focal=(1.15, 1.4),
     horizon=(0.40, 0.46),
-    half_road=(5.5, 7.5),
+    half_road=(5.0, 7.0),
     sidewalk=(2.5, 4.0),
     floors=(2, 7),
     bend=0.0010,
@@ -118,7 +128,8 @@ GTA5 = Look(
     trains=((60, 128, 92), (206, 200, 176)),
     cycles=((30, 30, 34), (150, 36, 30), (40, 76, 130)),
     clothes=((182, 60, 44), (60, 70, 108), (208, 190, 160), (70, 62, 56), (202, 140, 50)),
-    skies=(((88, 144, 206), (196, 216, 228)), ((104, 152, 204), (232, 214, 186))),
+    skies=(((88, 144, 206), (196, 216, 228)), ((104, 152, 204), (232, 214, 186)),
+           ((176, 190, 202), (222, 220, 212))),
     patterns=("plain", "brick", "brick", "bands"),
     off_palette=0.0,
     odd_shape=0.1,
@@ -127,9 +138,9 @@ GTA5 = Look(
     blocks={"building": 6, "wall": 1.3, "fence": 1.0, "hedge": 0.6, "park": 0.5},
     grass_strip=0.4,
     mean_counts={"car": 1.8, "parked car": 2.0, "truck": 0.5, "bus": 0.4, "train": 0.35,
-                 "cyclist": 0.5, "motorcyclist": 0.45, "bicycle": 0.4, "motorcycle": 0.4,
-                 "person": 3.0, "lamp": 2.5, "traffic light": 1.6, "traffic sign": 1.8,
-                 "tree": 3.0, "clutter": 0.3},
+                 "cyclist": 0.5, "motorcyclist": 0.45, "bicycle": 0.7, "motorcycle": 0.4,
+                 "person": 4.0, "lamp": 2.5, "traffic light": 1.6, "traffic sign": 1.8,
+                 "tree": 4.5, "clutter": 0.3},
     visibility=(250, 500),
     sun_strength=(0.45, 0.7),
     shadow=0.42,
@@ -146,9 +157,9 @@ SYNTHIA = Look(
     name="synthia",
     absent=frozenset({"terrain", "truck", "train"}),
     camera_height=(2.1, 2.9),
-    focal=(0.95, 1.1),
+    focal=(1.05, 1.25),
     horizon=(0.36, 0.42),
-    half_road=(6.0, 8.5),
+    half_road=(5.5, 7.5),
     sidewalk=(3.0, 5.0),
     floors=(3, 8),
     bend=0.0,
@@ -167,7 +178,8 @@ SYNTHIA = Look(
     trains=((60, 160, 120),),
     cycles=((24, 24, 30), (30, 92, 214), (214, 40, 40)),
     clothes=((224, 52, 48), (46, 84, 196), (60, 60, 76), (240, 200, 60), (120, 60, 150)),
-    skies=(((70, 142, 236), (190, 222, 250)), ((104, 168, 240), (214, 232, 250))),
+    skies=(((70, 142, 236), (190, 222, 250)), ((104, 168, 240), (214, 232, 250)),
+           ((164, 196, 230), (224, 234, 244))),
     patterns=("plain", "plain", "panels"),
     off_palette=0.0,
     odd_shape=0.1,
@@ -176,8 +188,8 @@ SYNTHIA = Look(
     blocks={"building": 6, "wall": 1.2, "fence": 1.3, "hedge": 0.8, "park": 0.3},
     grass_strip=0.0,
     mean_counts={"car": 2.2, "parked car": 1.6, "bus": 0.6, "cyclist": 0.7,
-                 "motorcyclist": 0.5, "bicycle": 0.35, "motorcycle": 0.35, "person": 4.5,
-                 "lamp": 3.0, "traffic light": 1.4, "traffic sign": 1.4, "tree": 4.0,
+                 "motorcyclist": 0.5, "bicycle": 0.6, "motorcycle": 0.35, "person": 4.5,
+                 "lamp": 3.0, "traffic light": 1.4, "traffic sign": 1.4, "tree": 5.5,
                  "clutter": 0.2},
     visibility=(500, 900),
     sun_strength=(0.3, 0.4),
@@ -195,7 +207,7 @@ CITYSCAPES = Look(
     name="cityscapes",
     absent=frozenset(),
     camera_height=(1.15, 1.5),
-    focal=(1.15, 1.45),
+    focal=(1.2, 1.5),
     horizon=(0.40, 0.48),
     half_road=(3.8, 6.5),
     sidewalk=(1.6, 3.6),
@@ -220,25 +232,25 @@ CITYSCAPES = Look(
            ((206, 206, 200), (226, 224, 216))),
     patterns=("plain", "brick", "bands", "panels", "stains", "stains"),
     off_palette=0.25,
-    odd_shape=0.45,
-    cobbles=0.3,
-    road_stains=5.0,
+    odd_shape=0.35,
+    cobbles=0.2,
+    road_stains=3.0,
     blocks={"building": 5, "wall": 0.9, "fence": 1.1, "hedge": 1.2, "park": 1.0},
     grass_strip=0.45,
     mean_counts={"car": 1.8, "parked car": 3.5, "truck": 0.4, "bus": 0.4, "train": 0.35,
-                 "cyclist": 0.7, "motorcyclist": 0.3, "bicycle": 0.8, "motorcycle": 0.35,
-                 "person": 3.5, "lamp": 2.0, "traffic light": 1.5, "traffic sign": 2.4,
-                 "tree": 4.0, "clutter": 2.0},
-    visibility=(70, 220),
+                 "cyclist": 0.7, "motorcyclist": 0.3, "bicycle": 1.0, "motorcycle": 0.35,
+                 "person": 4.5, "lamp": 2.0, "traffic light": 1.5, "traffic sign": 2.4,
+                 "tree": 5.0, "clutter": 1.5},
+    visibility=(110, 300),
     sun_strength=(0.15, 0.6),
     shadow=0.3,
-    texture=1.3,
-    gain=(0.5, 0.95),
-    saturation=(0.55, 0.9),
+    texture=1.1,
+    gain=(0.8, 1.05),
+    saturation=(0.65, 0.95),
     casts=((0.95, 1.02, 0.98), (1.0, 1.0, 0.94), (0.94, 1.0, 1.05)),
-    blur=(0.2, 0.7),
-    grain=(3.0, 7.0),
-    vignette=0.3,
+    blur=(0.2, 0.6),
+    grain=(1.5, 4.0),
+    vignette=0.25,
     bonnet=True,
 )  # fmt: skip
 

@@ -94,9 +94,7 @@ def motorcycle(frame: Frame, rng: np.random.Generator, look: Look) -> None:
     canvas.disc(frame.at(0, 0.92 if lamp > 0 else 0.78, lamp), (0.1, 0.1), color, name)
 
 
-def seated(
-    frame: Frame, rng: np.random.Generator, look: Look, lean: float, helmet: float
-) -> None:
+def seated(frame: Frame, rng: np.random.Generator, look: Look, lean: float, helmet: float) -> None:
     """The rider alone, on a saddle 0.95 m high; `helmet` is how likely one is worn."""
     canvas, name = frame.canvas, "rider"
     shirt, trousers = look.color(rng, look.clothes), look.color(rng, TROUSERS)

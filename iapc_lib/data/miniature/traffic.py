@@ -6,7 +6,7 @@ from math import cos, pi, sin
 
 import numpy as np
 
-from .canvas import Box, Color, Frame, scaled
+from .canvas import Box, Frame, scaled
 from .looks import Look, pick
 
 GLASS = (44, 54, 64)
@@ -175,10 +175,3 @@ def train(frame: Frame, rng: np.random.Generator, look: Look) -> None:
     frame.canvas.line([frame.at(0, up, middle + f) for f, up in arms], 0.09, (40, 40, 42), name)
     bar = [frame.at(r, roof + 1.3, middle + arms[2][0]) for r in (-0.8, 0.8)]
     frame.canvas.line(bar, 0.1, (40, 40, 42), name)
-
-
-def bonnet(canvas, rng: np.random.Generator) -> None:
-    """The camera's own car at the lower edge of the picture: void, as in Cityscapes."""
-    rise = rng.uniform(0.07, 0.12)
-    color: Color = pick(rng, [(30, 34, 38), (52, 56, 60), (70, 72, 74)])
-    canvas.ego_bonnet(rise, color)

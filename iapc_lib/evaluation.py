@@ -1,0 +1,123 @@
+"""Scores: confusion matrix, IoU by class, and mIoU over 19, 16 and 13 classes.
+
+Also the first two rows of every results table: the source network as it is, and with its
+BatchNorm statistics recomputed on the target.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+from tqdm.auto import tqdm
+
+from iapc_lib.classes import CLASS_SETS, IGNORE, ClassSet
+from iapc_lib.config import Evaluation
+from iapc_lib.data.dataset import ImageDataset
+from iapc_lib.data.layouts import Record
+from iapc_lib.deeplab import DeepLabV2, upsample
+from iapc_lib.hardware import Machine
+
+
+@torch.no_grad()
+def confusion_matrix(
+    machine: Machine,
+    network: DeepLabV2,
+    records: Sequence[Record],
+    config: Evaluation,
+    classes: ClassSet,
+    description: str | None = None,
+) -> Tensor:
+    """Counts of (true, predicted) classes over labelled images, at the labels' own size.
+
+    Args:
+        machine: that computes.
+        network: evaluated in evaluation mode; its mode is restored afterwards.
+        records: with labels.
+        config: size of the images and of the batches.
+        classes: what the network's channels stand for; other labels are ignored.
+        description: of the progress bar; None shows none.
+
+    Returns:
+        (K, K) float64 on the CPU, rows are the truth.
+    """
+    was_training = network.training
+    network.eval()
+    metric = MulticlassConfusionMatrix(len(classes), ignore_index=IGNORE, validate_args=False)
+    metric = metric.to(machine.device)
+    dataset = ImageDataset(records, config.image_size, classes)
+    loader = machine.load(dataset, config.batch_size, collate=list)
+    for batch in tqdm(loader, desc=description, disable=description is None, leave=False):
+        logits = machine.forward(network, torch.stack([item["image"] for item in batch])).logits
+        for scores, item in zip(logits, batch, strict=True):
+            prediction = upsample(scores[None], item["size"]).argmax(dim=1)
+            metric.update(prediction, item["label"][None].to(machine.device))
+    network.train(was_training)
+    return metric.compute().double().cpu()
+
+
+def iou_by_class(confusion: Tensor) -> Tensor:
+    """(K, K) counts, rows the truth -> (K,) IoU within 0..1; NaN for classes that never occur."""
+    hits = confusion.diagonal()
+    return hits / (confusion.sum(dim=0) + confusion.sum(dim=1) - hits)
+
+
+def scores(confusion: Tensor, classes: ClassSet) -> dict[str, Any]:
+    """The scores of one row of `results.json`, in per cent.
+
+    Args:
+        confusion: (K, K) counts over `classes`, rows the truth.
+        classes: the classes that the network knows.
+
+    Returns:
+        `miou` over those classes; `miou_19`, `miou_16`, `miou_13`, None where the network does
+        not know all of these; `iou` by class name, None for a class that never occurs.
+    """
+    iou = 100 * iou_by_class(confusion.double())
+    result: dict[str, Any] = {"miou": float(iou.nanmean())}
+    for number, subset in CLASS_SETS.items():
+        known = set(subset.train_ids) <= set(classes.train_ids)
+        channels = [classes.train_ids.index(i) for i in subset.train_ids] if known else []
+        result[f"miou_{number}"] = float(iou[channels].nanmean()) if known else None
+    result["iou"] = {
+        name: None if value.isnan() else float(value)
+        for name, value in zip(classes.names, iou, strict=True)
+    }
+    return result
+
+
+@torch.no_grad()
+def recompute_batchnorm(
+    machine: Machine, network: DeepLabV2, records: Sequence[Record], config: Evaluation
+) -> DeepLabV2:
+    """A copy of a network whose BatchNorm statistics are means over unlabelled target images.
+
+    Args:
+        machine: that computes.
+        network: is left as it is.
+        records: target images; labels in them are not used.
+        config: `bn_batches` batches of `bn_batch_size` images, spread over `records`.
+    """
+    network = copy.deepcopy(network).train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # a plain mean over all batches
+    wanted = min(len(records), config.bn_batches * config.bn_batch_size)
+    positions = [i * len(records) // wanted for i in range(wanted)]
+    unlabelled = [Record(r.name, r.image, None, r.layout) for r in records]
+    dataset = ImageDataset(unlabelled, config.image_size, CLASS_SETS[19])
+    for batch in tqdm(
+        machine.load(dataset, config.bn_batch_size, positions, collate=list),
+        desc="BatchNorm statistics",
+        leave=False,
+    ):
+        machine.forward(network, torch.stack([item["image"] for item in batch]))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.1
+    return network.eval()

@@ -1,0 +1,304 @@
+"""The run folder: what a run has made, what made it, and how it goes on after a stop.
+
+run.json                  the configuration that the folder belongs to
+source.safetensors        networks, each with a JSON beside it
+adapted*.safetensors
+pseudo_labels/            PNGs of train ids
+predictions/              predictions during adaptation
+stages/NAME.json          one record a finished stage: its inputs, outputs and provenance
+states/NAME.pt            where an unfinished training goes on; removed when it is done
+figures/, notebooks/      pictures and executed notebooks
+results.json              the scores
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from filelock import FileLock, Timeout
+
+import iapc_lib
+from iapc_lib.config import RunConfig, load_config, project_root, resolve
+from iapc_lib.hardware import Machine, prepare_machine
+
+SAVE_EVERY_SECONDS = 10.0
+LOCK_WAIT_SECONDS = 15.0
+PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "pillow", "papermill")
+
+
+class RunFolderError(RuntimeError):
+    """A run folder that cannot be used as asked; the message names it and says what to do."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes it when the block ends without an error.
+
+    Raises:
+        RunFolderError: the file cannot be written (no permission, disk full).
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunFolderError(
+            f"{path}: cannot be written ({error.strerror or error}); "
+            "what was finished before is kept: make room or choose another folder and run again"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically; see `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+        RunFolderError: the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            f"{path}: cannot be read ({error}); delete it to make it again"
+        ) from None
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def code_version() -> dict[str, str | None]:
+    """Version of the library, its git commit (if it is a checkout) and a hash of its sources."""
+    package = Path(iapc_lib.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    describe = ["git", "-C", str(package), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        commit = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = None
+    return {
+        "iapc_lib": iapc_lib.__version__,
+        "git": commit,
+        "sources_sha256": digest.hexdigest()[:16],
+    }
+
+
+class Stateful(Protocol):
+    """What can be stopped and resumed."""
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> Any: ...
+
+
+@dataclass
+class Run:
+    """An open run folder with its configuration. Use `open_run`."""
+
+    folder: Path
+    config: RunConfig
+
+    @functools.cached_property
+    def machine(self) -> Machine:
+        """Device and precision of this run."""
+        return prepare_machine(self.config.hardware)
+
+    def path(self, *parts: str) -> Path:
+        """A path in the run folder."""
+        return self.folder.joinpath(*parts)
+
+    def provenance(self) -> dict[str, Any]:
+        """Which code, parameters, seed, versions and device make what is made now."""
+        return {
+            "code": code_version(),
+            "config": self.config.model_dump(mode="json"),
+            "config_fingerprint": self.config.fingerprint,
+            "seed": self.config.seed,
+            "python": platform.python_version(),
+            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "device": self.machine.description,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def stage(
+        self, name: str, inputs: Mapping[str, Any], make: Callable[[], Mapping[str, Any] | None]
+    ) -> dict[str, Any]:
+        """Runs `make` unless this stage is finished with the same inputs; returns its facts.
+
+        Args:
+            name: of the stage; one record file each.
+            inputs: JSON-able values (hashes of files) that the stage depends on, besides the
+                run's configuration. The stage is made again when they change.
+            make: does the work and returns JSON-able facts about it. Its files are in place
+                before the record is written, so a stop in between only makes it again.
+
+        Raises:
+            RunFolderError: another process writes to this folder.
+        """
+        record_path = self.path("stages", f"{name}.json")
+        if (facts := self._finished(record_path, inputs)) is not None:
+            return facts
+        with self.lock():
+            if (facts := self._finished(record_path, inputs)) is not None:
+                return facts
+            began = time.monotonic()
+            facts = dict(make() or {})
+            record = {
+                "stage": name,
+                "inputs": dict(inputs),
+                "facts": facts,
+                "seconds": round(time.monotonic() - began, 1),
+                "provenance": self.provenance(),
+            }
+            write_json(record_path, record)
+        return facts
+
+    def _finished(self, record_path: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+        if not record_path.exists():
+            return None
+        record = read_json(record_path)
+        return record["facts"] if record["inputs"] == dict(inputs) else None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other writers away from the folder; the system lifts it when a process dies."""
+        lock = FileLock(self.path(".lock"))
+        try:
+            # A killed run's notebook kernel needs a moment to notice that its parent is gone.
+            lock.acquire(timeout=LOCK_WAIT_SECONDS)
+        except Timeout:
+            raise RunFolderError(
+                f"{self.folder}: another process is writing to this run folder; "
+                "wait for it to finish or choose another folder with `out` (--out)"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class Checkpointer:
+    """Saves a training's state now and then, so that a killed run goes on bit for bit."""
+
+    def __init__(self, run: Run, name: str, state: Stateful):
+        self.path = self.path_of(run, name)
+        self.state = state
+        self.device = run.machine.device
+        self.saved = time.monotonic()
+
+    def restore(self) -> int:
+        """Loads the saved state, if there is one; returns the step to go on with."""
+        if not self.path.exists():
+            return 0
+        try:
+            saved = torch.load(self.path, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise RunFolderError(
+                f"{self.path}: the saved state cannot be read ({error}); delete it to start again"
+            ) from error
+        self.state.load_state_dict(saved["state"])
+        return saved["step"]
+
+    def save_if_due(self, step: int) -> None:
+        """Saves when the last save is some seconds ago; `step` is the next one to run."""
+        if time.monotonic() - self.saved >= SAVE_EVERY_SECONDS:
+            with atomic_path(self.path) as temporary:
+                torch.save({"step": step, "state": self.state.state_dict()}, temporary)
+            self.saved = time.monotonic()
+
+    @staticmethod
+    def path_of(run: Run, name: str) -> Path:
+        """Where the state of a training is saved; removed when its result is."""
+        return run.path("states", f"{name}.pt")
+
+
+def open_run(
+    config: str | Path | Mapping[str, Any] | RunConfig,
+    out: str | Path | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Run:
+    """Opens (or makes) the run folder of a configuration.
+
+    Args:
+        config: path of a preset, the mapping under its key `config`, or a `RunConfig`.
+        out: the run folder; None takes `papermill_runs/<scenario>-seed<seed>`.
+        seed: None takes the preset's.
+        overrides: dotted keys and their values.
+
+    Raises:
+        ConfigError: a key or value is not allowed.
+        RunFolderError: the folder cannot be written or belongs to other parameters.
+    """
+    if not isinstance(config, RunConfig):
+        config = load_config(config, seed, overrides)
+    if out is None:
+        folder = project_root() / "papermill_runs" / f"{config.scenario}-seed{config.seed}"
+    else:
+        folder = resolve(out)
+    about = folder / "run.json"
+    described = config.model_dump(mode="json", exclude={"hardware"})
+    if about.exists():
+        existing = read_json(about)
+        changes = list(_differences(existing.get("config", {}), described))
+        if changes:
+            raise RunFolderError(
+                f"{folder}: was made with other parameters ({'; '.join(changes)}); "
+                "choose another folder with `out` (--out), or delete it"
+            )
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise RunFolderError(
+            f"{folder}: is not empty and no run folder (it has no run.json); choose another one"
+        )
+    else:
+        write_json(about, {"format": 1, "config": described})
+    return Run(folder, config)
+
+
+def free_megabytes(folder: Path) -> float:
+    """Free space on the disk that holds `folder`, in MB."""
+    return shutil.disk_usage(folder).free / 1e6
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {**old, **new}:
+            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    elif old != new:
+        yield f"{key} is {new!r}, there {old!r}"

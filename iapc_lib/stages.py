@@ -1,0 +1,259 @@
+"""The stages of a run, each made once and then read from the run folder.
+
+A notebook asks for what it needs; what an earlier notebook would have made is made on the way.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from iapc_lib.adaptation import adapt
+from iapc_lib.checkpoints import load_network, save_network
+from iapc_lib.config import RunConfig, resolve
+from iapc_lib.data.dataset import ImageDataset, write_train_ids
+from iapc_lib.data.layouts import Record, domain_root, source_records, target_records
+from iapc_lib.data.miniature import write_world
+from iapc_lib.deeplab import DeepLabV2, upsample
+from iapc_lib.evaluation import confusion_matrix, recompute_batchnorm, scores
+from iapc_lib.pseudo_labels import pseudo_label_path, write_pseudo_labels
+from iapc_lib.runs import Checkpointer, Run, atomic_path, file_hash, write_json
+from iapc_lib.source_training import train_source
+
+WATCHED_IMAGES = 3
+WATCHES_PER_RUN = 6
+
+
+def data(run_or_config: Run | RunConfig) -> dict[str, Path]:
+    """The roots of the `source` and `target` data sets; the miniature's are drawn if missing."""
+    config = run_or_config.config if isinstance(run_or_config, Run) else run_or_config
+    roots = {domain: domain_root(config, domain) for domain in ("source", "target")}
+    mini = config.miniature
+    if mini is not None:
+        counts = {
+            "source": {"train": mini.source_train, "val": mini.source_val},
+            "target": {"train": mini.target_train, "dev": mini.target_dev, "val": mini.target_val},
+        }
+        for domain, root in roots.items():
+            if not root.exists():
+                layout = getattr(config, domain).layout
+                write_world(
+                    layout, root, counts=counts[domain], size=mini.size, seed=mini.seed, processes=2
+                )
+    return roots
+
+
+def source_network(run: Run) -> DeepLabV2:
+    """The source network in evaluation mode: trained on the rendered images, or the given one."""
+    path = run.path("source.safetensors")
+    given = run.config.source.checkpoint
+    inputs = {"checkpoint": file_hash(resolve(given)) if given else None}
+
+    def make() -> dict[str, Any]:
+        if given:
+            network, _ = load_network(resolve(given), run.config)
+            history = []
+        else:
+            data(run)
+            train, _ = source_records(run.config)
+            network, history = train_source(run, train)
+        save_network(path, network, run.config, what="source network", provenance=run.provenance())
+        write_json(run.path("history_source.json"), history)
+        Checkpointer.path_of(run, "source_training").unlink(missing_ok=True)
+        return {"sha256": file_hash(path)}
+
+    run.stage("source_network", inputs, make)
+    return load_network(path, run.config)[0].to(run.machine.device)
+
+
+def bn_recomputed_network(run: Run) -> DeepLabV2:
+    """The source network with BatchNorm statistics recomputed on the unlabelled target images."""
+    path = run.path("adapted_bn_recomputed.safetensors")
+    source = source_network(run)
+
+    def make() -> dict[str, Any]:
+        records = target_records(run.config, "train", labels=False)
+        network = recompute_batchnorm(run.machine, source, records, run.config.evaluation)
+        save_network(
+            path,
+            network,
+            run.config,
+            what="source network, BatchNorm statistics recomputed on the target",
+            provenance=run.provenance(),
+        )
+        return {"sha256": file_hash(path)}
+
+    run.stage("bn_recomputed", {"source": file_hash(run.path("source.safetensors"))}, make)
+    return load_network(path, run.config)[0].to(run.machine.device)
+
+
+def pseudo_labels(run: Run, bn_teacher: bool = False) -> tuple[list[Record], list[Path]]:
+    """The target's training records and the files of their pseudo-labels.
+
+    Args:
+        run: open run folder.
+        bn_teacher: pseudo-labels of the source network with recomputed BatchNorm statistics
+            (our extension) instead of the source network itself.
+    """
+    teacher = bn_recomputed_network(run) if bn_teacher else source_network(run)
+    weights = run.path("adapted_bn_recomputed.safetensors" if bn_teacher else "source.safetensors")
+    folder = run.path("pseudo_labels_bn_teacher" if bn_teacher else "pseudo_labels")
+    data(run)
+    records = target_records(run.config, "train", labels=False)
+    teacher_hash = file_hash(weights)
+
+    def make() -> dict[str, Any]:
+        made_by = folder / "teacher.txt"
+        if folder.exists() and not (made_by.exists() and made_by.read_text() == teacher_hash):
+            shutil.rmtree(folder)
+        with atomic_path(made_by) as temporary:
+            temporary.write_text(teacher_hash)
+        write_pseudo_labels(
+            run.machine, teacher, records, run.config.pseudo_labels, run.config.class_set, folder
+        )
+        return {"images": len(records)}
+
+    run.stage(folder.name, {"teacher": teacher_hash}, make)
+    return records, [pseudo_label_path(folder, record) for record in records]
+
+
+def adapted_path(run: Run, method: str) -> Path:
+    """Where the network of a row of the results lies."""
+    if method == "source_only":
+        return run.path("source.safetensors")
+    return run.path("adapted.safetensors" if method == "iapc" else f"adapted_{method}.safetensors")
+
+
+def adapted_network(run: Run, method: str = "iapc") -> DeepLabV2:
+    """The network of a row of the results (`iapc`, `self_training`, ...) in evaluation mode."""
+    if method == "source_only":
+        return source_network(run)
+    if method == "bn_recomputed":
+        return bn_recomputed_network(run)
+    path = adapted_path(run, method)
+    bn_teacher = method == "iapc_bn_teacher"
+    teacher = bn_recomputed_network(run) if bn_teacher else source_network(run)
+    records, labels = pseudo_labels(run, bn_teacher)
+
+    def make() -> dict[str, Any]:
+        network, history = adapt(
+            run,
+            method,
+            "self_training" if method == "self_training" else "iapc",
+            teacher,
+            records,
+            labels,
+            watch=_Watch(run, method),
+            watch_every=max(1, -(-run.config.adaptation.steps // WATCHES_PER_RUN)),
+        )
+        save_network(path, network, run.config, what=method, provenance=run.provenance())
+        write_json(run.path(f"history_{method}.json"), history)
+        Checkpointer.path_of(run, f"adaptation_{method}").unlink(missing_ok=True)
+        return {"sha256": file_hash(path)}
+
+    teacher_hash = file_hash(adapted_path(run, "bn_recomputed" if bn_teacher else "source_only"))
+    run.stage(f"adaptation_{method}", {"teacher": teacher_hash}, make)
+    return load_network(path, run.config)[0].to(run.machine.device)
+
+
+class _Watch:
+    """During adaptation: the score on the labelled `dev` split, and predictions to look at."""
+
+    def __init__(self, run: Run, method: str):
+        self.run, self.method = run, method
+        self.dev = watched_records(run)
+
+    @torch.no_grad()
+    def __call__(self, step: int, student: DeepLabV2) -> dict[str, Any]:
+        config, machine = self.run.config, self.run.machine
+        was_training = student.training
+        student.eval()
+        images = ImageDataset(self.dev, config.evaluation.image_size, config.class_set)
+        for place in range(min(WATCHED_IMAGES, len(self.dev))):
+            item = images[place]
+            logits = machine.forward(student, item["image"][None]).logits
+            label = upsample(logits, item["size"])[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+            with atomic_path(
+                self.run.path("predictions", self.method, f"{place}_{step:06d}.png")
+            ) as temporary:
+                write_train_ids(temporary, config.class_set.train_id_of_channel[label])
+        student.train(was_training)
+        if config.target.dev is None:
+            return {}
+        confusion = confusion_matrix(
+            machine, student, self.dev, config.evaluation, config.class_set
+        )
+        return {"dev_miou": scores(confusion, config.class_set)["miou"]}
+
+
+def watched_records(run: Run) -> list[Record]:
+    """The records of `dev` (with labels), or of `train` (without) where there is no `dev`."""
+    if run.config.target.dev is None:
+        return target_records(run.config, "train", labels=False)
+    return target_records(run.config, "dev", labels=True)
+
+
+def rows(config: RunConfig) -> list[str]:
+    """The rows of the results table, in order."""
+    return ["source_only", "bn_recomputed", *config.adaptation.methods]
+
+
+def row_scores(run: Run, method: str, split: str) -> dict[str, Any]:
+    """Scores of a row on the target's `dev` or `val`, evaluated once; see `evaluation.scores`."""
+    network = adapted_network(run, method)
+
+    def make() -> dict[str, Any]:
+        records = target_records(run.config, split, labels=True)
+        confusion = confusion_matrix(
+            run.machine,
+            network,
+            records,
+            run.config.evaluation,
+            run.config.class_set,
+            description=f"Scoring {method} on {split}",
+        )
+        return scores(confusion, run.config.class_set)
+
+    return run.stage(
+        f"scores_{method}_{split}", {"network": file_hash(adapted_path(run, method))}, make
+    )
+
+
+def home_scores(run: Run) -> dict[str, Any]:
+    """Scores of the source network at home, on the source domain's validation images."""
+    network = source_network(run)
+
+    def make() -> dict[str, Any]:
+        _, records = source_records(run.config)
+        confusion = confusion_matrix(
+            run.machine,
+            network,
+            records,
+            run.config.evaluation,
+            run.config.class_set,
+            "Scoring at home",
+        )
+        return scores(confusion, run.config.class_set)
+
+    inputs = {"network": file_hash(run.path("source.safetensors"))}
+    return run.stage("scores_source_home", inputs, make)
+
+
+def results(run: Run) -> dict[str, Any]:
+    """All rows' scores on `val` (and `dev`), written to `results.json`."""
+    table = {
+        "format": 1,
+        "scenario": run.config.scenario,
+        "seed": run.config.seed,
+        "classes": list(run.config.class_set.names),
+        "scores": {method: row_scores(run, method, "val") for method in rows(run.config)},
+        "dev_scores": {},
+        "provenance": run.provenance(),
+    }
+    if run.config.target.dev is not None:
+        table["dev_scores"] = {m: row_scores(run, m, "dev") for m in rows(run.config)}
+    write_json(run.path("results.json"), table)
+    return table
