@@ -291,14 +291,14 @@ def adapt(
             )
             state.often = result.terms.often
             entry = {
-                "loss": float(result.terms.total),
-                **{term: float(value) for term, value in result.terms.weighted.items()},
-                "importance": float(result.terms.importance.mean()),
-                "agreement": float(result.terms.agreement.float().mean()),
+                "loss": result.terms.total.item(),
+                **{term: value.item() for term, value in result.terms.weighted.items()},
+                "importance": result.terms.importance.mean().item(),
+                "agreement": result.terms.agreement.float().mean().item(),
             }
         else:
             loss = self_training_step(state.networks, state.optimizer, batch, config, machine)
-            entry = {"loss": float(loss)}
+            entry = {"loss": loss.item()}
         if not all(map(_is_finite, entry.values())):
             raise FloatingPointError(f"{name}: step {step} is not finite: {entry}")
         state.history.append({"step": step, **entry})

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassConfusionMatrix
 from tqdm.auto import tqdm
 
 from iapc_lib.classes import CLASS_SETS, IGNORE, ClassSet
@@ -47,17 +46,31 @@ def confusion_matrix(
     """
     was_training = network.training
     network.eval()
-    metric = MulticlassConfusionMatrix(len(classes), ignore_index=IGNORE, validate_args=False)
-    metric = metric.to(machine.device)
+    counts = torch.zeros(len(classes), len(classes), dtype=torch.int64, device=machine.device)
     dataset = ImageDataset(records, config.image_size, classes)
     loader = machine.load(dataset, config.batch_size, collate=list)
     for batch in tqdm(loader, desc=description, disable=description is None, leave=False):
         logits = machine.forward(network, torch.stack([item["image"] for item in batch])).logits
         for scores, item in zip(logits, batch, strict=True):
             prediction = upsample(scores[None], item["size"]).argmax(dim=1)
-            metric.update(prediction, item["label"][None].to(machine.device))
+            label = item["label"].to(machine.device)
+            counts += count_pairs(label, prediction[0], len(classes))
     network.train(was_training)
-    return metric.compute().double().cpu()
+    return counts.double().cpu()
+
+
+def count_pairs(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
+    """Pixels by (true, predicted) class, (K, K) int64; labels that are 255 are left out.
+
+    Args:
+        labels: int64, any shape, channel numbers or 255.
+        predictions: int64 of the same shape, channel numbers.
+        num_classes: K.
+    """
+    # torchmetrics' confusion matrix takes 361 times the memory in torch's deterministic mode.
+    known = labels != IGNORE
+    pairs = num_classes * labels[known] + predictions[known]
+    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
 
 def iou_by_class(confusion: Tensor) -> Tensor:

@@ -163,8 +163,8 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
         training.optimizer.zero_grad()
         loss.backward()
         training.optimizer.step()
-        training.history.append({"step": step, "loss": float(loss), "learning_rate": rates[0]})
+        training.history.append({"step": step, "loss": loss.item(), "learning_rate": rates[0]})
         if step % 10 == 0:
-            bar.set_postfix(loss=f"{float(loss):.3f}")
+            bar.set_postfix(loss=f"{loss.item():.3f}")
         checkpointer.save_if_due(step + 1)
     return training.network.eval(), training.history

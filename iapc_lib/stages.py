@@ -40,9 +40,7 @@ def data(run_or_config: Run | RunConfig) -> dict[str, Path]:
         for domain, root in roots.items():
             if not root.exists():
                 layout = getattr(config, domain).layout
-                write_world(
-                    layout, root, counts=counts[domain], size=mini.size, seed=mini.seed, processes=2
-                )
+                write_world(layout, root, counts=counts[domain], size=mini.size, seed=mini.seed)
     return roots
 
 

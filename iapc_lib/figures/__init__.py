@@ -1,0 +1,38 @@
+"""Pictures: one function a picture, each returns its matplotlib `Figure`.
+
+`panels` shows images, label maps and scalar maps side by side; `charts` shows scores, curves and
+distributions. Class colours are those of Cityscapes; everything else uses a colour-blind palette.
+"""
+
+from iapc_lib.figures.charts import (
+    agreement_by_class,
+    class_frequencies,
+    histogram_right_wrong,
+    iou_by_class,
+    iou_change,
+    loss_terms,
+    miou_bars,
+    projection,
+    reliability,
+    score_over_time,
+    training_curve,
+)
+from iapc_lib.figures.panels import Panel, class_legend, panels, save
+
+__all__ = [
+    "Panel",
+    "agreement_by_class",
+    "class_frequencies",
+    "class_legend",
+    "histogram_right_wrong",
+    "iou_by_class",
+    "iou_change",
+    "loss_terms",
+    "miou_bars",
+    "panels",
+    "projection",
+    "reliability",
+    "save",
+    "score_over_time",
+    "training_curve",
+]

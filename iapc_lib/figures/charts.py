@@ -1,0 +1,202 @@
+"""Charts of scores, curves and distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from iapc_lib.classes import IGNORE, PALETTE
+
+COLORS = sns.color_palette("colorblind")
+RIGHT, WRONG = COLORS[0], COLORS[1]
+
+
+def _axes(width: float = 7.0, height: float = 3.2) -> plt.Axes:
+    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    sns.despine(figure)
+    return axes
+
+
+def class_frequencies(shares: pd.DataFrame) -> Figure:
+    """Share of pixels by class (index) and data set (columns), in per cent, on a log scale."""
+    axes = _axes(10, 3.4)
+    shares.plot.bar(ax=axes, color=COLORS, width=0.8, logy=True)
+    axes.set(ylabel="share of pixels (%)", xlabel="")
+    axes.tick_params(axis="x", rotation=45)
+    plt.setp(axes.get_xticklabels(), ha="right")
+    axes.legend(frameon=False)
+    return axes.figure
+
+
+def training_curve(history: Sequence[Mapping[str, float]], window: int = 20) -> Figure:
+    """Loss by step with its running mean, from the history of a training."""
+    frame = pd.DataFrame([entry for entry in history if "loss" in entry])
+    axes = _axes()
+    axes.plot(
+        frame["step"], frame["loss"], color=COLORS[0], alpha=0.25, linewidth=0.8, label="step"
+    )
+    mean = frame["loss"].rolling(window, min_periods=1).mean()
+    axes.plot(frame["step"], mean, color=COLORS[0], label=f"mean of {window} steps")
+    axes.set(xlabel="step", ylabel="loss (nats per pixel)", ylim=(0, None))
+    axes.legend(frameon=False)
+    return axes.figure
+
+
+def loss_terms(history: Sequence[Mapping[str, Any]], window: int = 20) -> Figure:
+    """Running means of the weighted loss terms, and of importance and agreement, by step."""
+    frame = pd.DataFrame([e for e in history if "loss" in e]).set_index("step")
+    means = frame.rolling(window, min_periods=1).mean()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
+    for number, term in enumerate(c for c in means if c not in ("loss", "importance", "agreement")):
+        left.plot(means[term], color=COLORS[number], label=term.replace("_", " "))
+    left.set(xlabel="step", ylabel="weighted term (nats per pixel)", yscale="log")
+    left.legend(frameon=False, fontsize=8)
+    right.plot(means["importance"], color=COLORS[0], label="mean importance")
+    right.plot(means["agreement"], color=COLORS[1], label="agreement of prototype and pseudo-label")
+    right.set(xlabel="step", ylim=(0, 1))
+    right.legend(frameon=False, fontsize=8)
+    sns.despine(figure)
+    return figure
+
+
+def score_over_time(
+    curves: Mapping[str, Sequence[tuple[int, float]]], reference: Mapping[str, float]
+) -> Figure:
+    """mIoU on `dev` by step.
+
+    Args:
+        curves: (step, mIoU in per cent) of every method.
+        reference: mIoU of rows without steps, drawn as dashed lines.
+    """
+    axes = _axes()
+    for number, (name, points) in enumerate(curves.items()):
+        axes.plot(*zip(*points, strict=True), marker="o", color=COLORS[number], label=name)
+    for number, (name, value) in enumerate(reference.items()):
+        axes.axhline(value, color=str(0.25 + 0.35 * number), linestyle="--", label=name)
+    axes.set(xlabel="step", ylabel="mIoU on dev (%)")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return axes.figure
+
+
+def iou_by_class(table: pd.DataFrame) -> Figure:
+    """IoU in per cent: rows of `tables.iou_table` as columns of dots, one line a class."""
+    long = (
+        table.T.rename_axis("class").reset_index().melt("class", var_name="row", value_name="IoU")
+    )
+    axes = _axes(8, 0.28 * table.shape[1] + 0.8)
+    sns.stripplot(
+        long,
+        x="IoU",
+        y="class",
+        hue="row",
+        ax=axes,
+        palette=COLORS[: len(table)],
+        size=7,
+        jitter=False,
+    )
+    axes.set(xlabel="IoU (%)", ylabel="", xlim=(-2, 100))
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(title=None, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return axes.figure
+
+
+def iou_change(before: pd.Series, after: pd.Series) -> Figure:
+    """Change of IoU by class in points, sorted; indices are class names."""
+    change = (after - before).dropna().sort_values()
+    axes = _axes(7, 0.26 * len(change) + 0.7)
+    axes.barh(change.index, change, color=[RIGHT if value >= 0 else WRONG for value in change])
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    axes.set(xlabel="change of IoU (points)")
+    return axes.figure
+
+
+def miou_bars(summary: pd.DataFrame) -> Figure:
+    """Mean mIoU with its standard deviation by row, one group a scenario; see `seeds_table`."""
+    mean, std = summary["mean"].unstack("scenario"), summary["std"].unstack("scenario")
+    mean = mean.reindex(summary.index.get_level_values("row").unique())
+    axes = _axes(8, 3.4)
+    mean.plot.bar(ax=axes, yerr=std.reindex(mean.index), color=COLORS, capsize=3, rot=15)
+    axes.set(ylabel="mIoU on val (%)", xlabel="")
+    axes.legend(frameon=False)
+    return axes.figure
+
+
+def histogram_right_wrong(
+    values: np.ndarray, right: np.ndarray, name: str, limits: tuple[float, float] = (0, 1)
+) -> Figure:
+    """Distribution of a value over the pixels that are right and those that are wrong.
+
+    Args:
+        values: (P,) float.
+        right: (P,) bool.
+        name: of the value, for the axis.
+        limits: range shown; values beyond it are counted in the outermost bins.
+    """
+    axes = _axes(6, 3)
+    clipped, bins = np.clip(values, *limits), np.linspace(*limits, 41)
+    for chosen, color, label in ((right, RIGHT, "right"), (~right, WRONG, "wrong")):
+        axes.hist(clipped[chosen], bins, density=True, color=color, alpha=0.55, label=label)
+    axes.set(xlabel=name, ylabel="density")
+    axes.legend(title="pseudo-label", frameon=False)
+    return axes.figure
+
+
+def reliability(values: Mapping[str, np.ndarray], right: np.ndarray, bins: int = 10) -> Figure:
+    """Share of right pixels by value, in bins of equal width within 0..1.
+
+    Args:
+        values: (P,) float within 0..1 by name; others are clipped.
+        right: (P,) bool.
+        bins: number of bins.
+    """
+    axes = _axes(5, 3.6)
+    edges = np.linspace(0, 1, bins + 1)
+    for number, (name, value) in enumerate(values.items()):
+        place = np.clip(np.digitize(value, edges) - 1, 0, bins - 1)
+        share = pd.Series(right).groupby(place).mean()
+        axes.plot((share.index + 0.5) / bins, share, marker="o", color=COLORS[number], label=name)
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as often as it says")
+    axes.set(xlabel="value", ylabel="share of right pseudo-labels", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False, fontsize=8)
+    return axes.figure
+
+
+def agreement_by_class(shares: pd.DataFrame) -> Figure:
+    """Shares by class (index) for the columns given, in per cent, as horizontal bars."""
+    axes = _axes(7, 0.36 * len(shares) + 0.8)
+    shares.iloc[::-1].plot.barh(ax=axes, color=COLORS, width=0.8)
+    axes.set(xlabel="share of pixels (%)", ylabel="", xlim=(0, 100))
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return axes.figure
+
+
+def projection(
+    points: np.ndarray, labels: np.ndarray, prototypes: np.ndarray, prototype_labels: np.ndarray
+) -> Figure:
+    """Features in two dimensions, coloured by class, with the prototypes as stars.
+
+    Args:
+        points: (P, 2) float.
+        labels: (P,) train ids, 255 is grey.
+        prototypes: (Q, 2) float.
+        prototype_labels: (Q,) train ids.
+    """
+    axes = _axes(6.5, 5)
+    colors = np.where((labels == IGNORE)[:, None], 170, PALETTE[labels]) / 255
+    axes.scatter(*points.T, c=colors, s=6, linewidths=0)
+    axes.scatter(
+        *prototypes.T,
+        c=PALETTE[prototype_labels] / 255,
+        s=190,
+        marker="*",
+        edgecolors="black",
+        zorder=3,
+    )
+    axes.set(xlabel="first component", ylabel="second component")
+    return axes.figure

@@ -1,0 +1,88 @@
+"""Grids of images, label maps and scalar maps, and the legend of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+
+from iapc_lib.classes import ALL_19, CLASSES, ClassSet, colorize
+from iapc_lib.runs import Run, atomic_path
+
+PANEL_WIDTH = 3.0  # inches
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of a grid.
+
+    `kind` says what `values` are: `image` (H, W, 3) uint8; `labels` (H, W) uint8 train ids;
+    `map` (H, W) float, drawn between `low` and `high` with a colour bar; `errors` (H, W) bool.
+    """
+
+    title: str
+    values: np.ndarray | Image.Image
+    kind: Literal["image", "labels", "map", "errors"] = "image"
+    low: float = 0.0
+    high: float = 1.0
+
+
+def panels(rows: Sequence[Sequence[Panel]]) -> Figure:
+    """A grid of panels, one sequence a row; titles are those of the panels."""
+    columns = max(len(row) for row in rows)
+    first = np.asarray(rows[0][0].values)
+    height = PANEL_WIDTH * first.shape[0] / first.shape[1] + 0.35
+    figure, grid = plt.subplots(
+        len(rows),
+        columns,
+        figsize=(PANEL_WIDTH * columns, height * len(rows)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for row, axes_row in zip(rows, grid, strict=True):
+        for panel, axes in zip(row, axes_row, strict=False):
+            _draw(panel, axes)
+    return figure
+
+
+def _draw(panel: Panel, axes: plt.Axes) -> None:
+    values = np.asarray(panel.values)
+    axes.set_title(panel.title, fontsize=9)
+    if panel.kind == "labels":
+        axes.imshow(colorize(values), interpolation="nearest")
+    elif panel.kind == "map":
+        drawn = axes.imshow(values, cmap="cividis", vmin=panel.low, vmax=panel.high)
+        axes.figure.colorbar(drawn, ax=axes, fraction=0.025, pad=0.01).ax.tick_params(labelsize=7)
+    elif panel.kind == "errors":
+        axes.imshow(
+            np.where(values, 0, 255), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+        )
+    else:
+        axes.imshow(values)
+
+
+def class_legend(classes: ClassSet = ALL_19) -> Figure:
+    """The names of the classes beside their colours."""
+    patches = [
+        Patch(facecolor=np.array(c.color) / 255, edgecolor="0.4", label=c.name)
+        for c in CLASSES
+        if c.train_id in classes.train_ids
+    ]
+    figure = plt.figure(figsize=(10, 0.85))
+    figure.legend(handles=patches, ncol=7, loc="center", frameon=False, fontsize=9)
+    return figure
+
+
+def save(run: Run, figure: Figure, name: str) -> Figure:
+    """Writes a figure to `figures/<name>.png` of a run folder and returns it."""
+    with atomic_path(run.path("figures", f"{name}.png")) as temporary:
+        figure.savefig(temporary, dpi=110, bbox_inches="tight")
+    return figure

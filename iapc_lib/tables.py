@@ -1,0 +1,85 @@
+"""The results as tables: `results.json` to pandas, and the short text at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from iapc_lib.runs import Run, read_json
+
+ROW_NAMES = {
+    "source_only": "source only",
+    "bn_recomputed": "BatchNorm recomputed",
+    "self_training": "self-training",
+    "iapc": "IAPC",
+    "iapc_bn_teacher": "IAPC, BN teacher (ours)",
+}
+"""Rows of `results.json` as people read them."""
+
+PUBLISHED = pd.DataFrame(
+    [
+        ("GTA5 -> Cityscapes", 19, 36.6, 49.4),
+        ("SYNTHIA -> Cityscapes", 16, 35.2, 45.3),
+        ("SYNTHIA -> Cityscapes", 13, 40.5, 52.6),
+    ],
+    columns=["scenario", "classes", "source only", "IAPC"],
+)
+"""mIoU in per cent as the paper prints them; measured by its authors, not by us."""
+
+SHOWN_CLASSES = ("road", "building", "vegetation", "car", "person", "bicycle")
+
+
+def iou_table(results: dict[str, Any]) -> pd.DataFrame:
+    """IoU in per cent by row and class, `mIoU` first; NaN where a class never occurs."""
+    table = pd.DataFrame(
+        {
+            ROW_NAMES.get(row, row): {"mIoU": scores["miou"], **scores["iou"]}
+            for row, scores in results["scores"].items()
+        }
+    ).T
+    return table.astype(float)
+
+
+def seeds_table(results: Iterable[dict[str, Any]], scores: str = "scores") -> pd.DataFrame:
+    """mIoU over several runs: mean, standard deviation and number of seeds, by scenario and row.
+
+    Args:
+        results: contents of `results.json` files.
+        scores: `scores` (on `val`) or `dev_scores`.
+    """
+    long = pd.DataFrame(
+        [
+            {"scenario": r["scenario"], "row": ROW_NAMES.get(row, row), "mIoU": s["miou"]}
+            for r in results
+            for row, s in r[scores].items()
+        ]
+    )
+    grouped = long.groupby(["scenario", "row"], sort=False)["mIoU"]
+    return grouped.agg(mean="mean", std="std", seeds="count")
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """All `results.json` of the run folders directly below `folder`, in the order of their names."""
+    return [read_json(path) for path in sorted(folder.glob("*/results.json"))]
+
+
+def summary(run: Run) -> str:
+    """The short text at the end of a run: the scores, and where to look."""
+    results = read_json(run.path("results.json"))
+    table = iou_table(results)
+    columns = ["mIoU", *(name for name in SHOWN_CLASSES if name in table.columns)]
+    return "\n".join(
+        [
+            "",
+            f"{results['scenario']}, seed {results['seed']}: IoU in per cent on the target's val, "
+            f"mIoU over {len(results['classes'])} classes",
+            table[columns].to_string(float_format=lambda value: f"{value:.1f}"),
+            "",
+            f"executed notebooks  {run.path('notebooks')}",
+            f"figures             {run.path('figures')}",
+            f"all scores          {run.path('results.json')}",
+        ]
+    )
