@@ -15,3 +15,25 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
+
+# Everything on the miniature GTA5 world: seven notebooks, one table.
+demo: setup
+	$(BIN)/iapc run papermill_runs/mini_gta5.yaml
+
+# Tests of the library, then every notebook as it stands, on the miniature.
+test: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=1200 -p no:cacheprovider notebooks
+
+lab: setup
+	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+lint: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Removes what was drawn and run; never the notebooks.
+clean:
+	rm -rf data papermill_runs/*/

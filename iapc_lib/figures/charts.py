@@ -34,6 +34,62 @@ def class_frequencies(shares: pd.DataFrame) -> Figure:
     return axes.figure
 
 
+def color_histograms(pixels: Mapping[str, np.ndarray]) -> Figure:
+    """Distribution of red, green and blue by data set; pixels are (P, 3) uint8 each."""
+    figure, grid = plt.subplots(1, 3, figsize=(10, 2.6), sharey=True, layout="constrained")
+    for channel, (axes, name) in enumerate(zip(grid, ("red", "green", "blue"), strict=True)):
+        for number, (label, values) in enumerate(pixels.items()):
+            axes.hist(
+                values[:, channel],
+                np.arange(0, 257, 8),
+                density=True,
+                histtype="step",
+                linewidth=1.6,
+                color=COLORS[number],
+                label=label,
+            )
+        axes.set(xlabel=f"{name} (grey levels)", xlim=(0, 255))
+    grid[0].set_ylabel("density")
+    grid[0].legend(frameon=False, fontsize=8)
+    sns.despine(figure)
+    return figure
+
+
+def learning_rates(curves: Mapping[str, Sequence[float]]) -> Figure:
+    """Schedules side by side: the rate of every step, relative to each schedule's largest."""
+    axes = _axes()
+    for number, (name, rates) in enumerate(curves.items()):
+        share = np.arange(len(rates)) / len(rates)
+        axes.plot(share, np.asarray(rates) / max(rates), color=COLORS[number], label=name)
+    axes.set(xlabel="share of the training", ylabel="rate / largest rate", ylim=(0, 1.05))
+    axes.legend(frameon=False, fontsize=8)
+    return axes.figure
+
+
+def confusion_map(confusion: np.ndarray, names: Sequence[str]) -> Figure:
+    """What every true class (row) is called, in per cent of its pixels; absent classes stay empty.
+
+    Args:
+        confusion: (K, K) counts, rows are the truth.
+        names: of the K classes.
+    """
+    with np.errstate(invalid="ignore"):
+        shares = 100 * confusion / confusion.sum(axis=1, keepdims=True)
+    figure, axes = plt.subplots(figsize=(7.2, 6.2), layout="constrained")
+    sns.heatmap(
+        pd.DataFrame(shares, names, names),
+        ax=axes,
+        cmap="cividis",
+        vmin=0,
+        vmax=100,
+        square=True,
+        cbar_kws={"label": "share of the true class's pixels (%)"},
+    )
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.tick_params(labelsize=8)
+    return figure
+
+
 def training_curve(history: Sequence[Mapping[str, float]], window: int = 20) -> Figure:
     """Loss by step with its running mean, from the history of a training."""
     frame = pd.DataFrame([entry for entry in history if "loss" in entry])
@@ -65,6 +121,27 @@ def loss_terms(history: Sequence[Mapping[str, Any]], window: int = 20) -> Figure
     return figure
 
 
+def gradient_norms(norms: pd.DataFrame) -> Figure:
+    """Length of every loss term's gradient (index) in every part of a network (columns).
+
+    Colours are logarithmic; cells without a gradient stay empty.
+    """
+    axes = _axes(8, 0.45 * len(norms) + 0.8)
+    present = norms.where(norms > 0)
+    labels = norms.map(lambda value: f"{value:.2g}" if value > 0 else "none")
+    sns.heatmap(np.log10(present), ax=axes, cmap="cividis_r", cbar=False, linewidths=1)
+    darkness = (np.log10(present) - np.log10(present.min().min())).to_numpy()
+    darkest = max(np.nanmax(darkness, initial=0.0), 1e-9)
+    for (row, column), value in np.ndenumerate(darkness):
+        color = "white" if value > 0.5 * darkest else "black"
+        text = labels.iat[row, column]
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=color, fontsize=9)
+    axes.set_yticklabels([term.replace("_", " ") for term in norms.index], rotation=0)
+    axes.set(xlabel="part of the network", ylabel="")
+    axes.tick_params(length=0)
+    return axes.figure
+
+
 def score_over_time(
     curves: Mapping[str, Sequence[tuple[int, float]]], reference: Mapping[str, float]
 ) -> Figure:
@@ -86,13 +163,24 @@ def score_over_time(
 
 def iou_by_class(table: pd.DataFrame) -> Figure:
     """IoU in per cent: rows of `tables.iou_table` as columns of dots, one line a class."""
+    return dots_by_class(table, "IoU (%)", (-2, 100))
+
+
+def dots_by_class(table: pd.DataFrame, label: str, limits: tuple[float, float]) -> Figure:
+    """The rows of a table as dots, one line a class (its columns).
+
+    Args:
+        table: numbers, columns are class names.
+        label: of the value, for the axis.
+        limits: of the axis; dots beyond it are not shown.
+    """
     long = (
-        table.T.rename_axis("class").reset_index().melt("class", var_name="row", value_name="IoU")
+        table.T.rename_axis("class").reset_index().melt("class", var_name="row", value_name="value")
     )
     axes = _axes(8, 0.28 * table.shape[1] + 0.8)
     sns.stripplot(
         long,
-        x="IoU",
+        x="value",
         y="class",
         hue="row",
         ax=axes,
@@ -100,7 +188,7 @@ def iou_by_class(table: pd.DataFrame) -> Figure:
         size=7,
         jitter=False,
     )
-    axes.set(xlabel="IoU (%)", ylabel="", xlim=(-2, 100))
+    axes.set(xlabel=label, ylabel="", xlim=limits)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(title=None, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure

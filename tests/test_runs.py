@@ -1,0 +1,194 @@
+"""Configuration and run folders: what is refused, what is kept, how a stopped run goes on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import PRESETS, tiny_overrides
+from filelock import FileLock
+from safetensors.torch import load_file
+
+from iapc_lib import runs, stages
+from iapc_lib.config import ConfigError, load_config
+from iapc_lib.runs import RunFolderError, open_run, write_json
+
+PRESET = PRESETS / "mini_gta5.yaml"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"adaptation.stepz": 5}, "unknown key 'adaptation.stepz'; allowed: steps, "),
+        ({"colour": 1}, "unknown key 'colour'; allowed: scenario, "),
+        ({"adaptation.steps": 0}, "'adaptation.steps' = 0 is not allowed: .*greater"),
+        ({"classes": 13}, "'classes' = 13 is not allowed: .*19 or 16"),
+        ({"losses.importance_aware": float("nan")}, "losses.importance_aware"),
+        ({"views.crop_size": [500, 500]}, r"views.crop_size \[500, 500\] does not fit"),
+        ({"scenario.x": 1}, "goes through 'scenario', which is no section"),
+        ({"target.root": "x"}, "target.root and miniature exclude one another"),
+        ({"fidelity.parameter_visits": "published"}, "must be 'once'"),
+        ({"adaptation.methods": ["iapc"]}, "methods must contain self_training and iapc"),
+    ],
+)
+def test_impossible_configurations_are_refused_by_name(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(PRESET, overrides=overrides)
+
+
+def test_preset_refusals_name_the_file(tmp_path):
+    bad = tmp_path / "bad.yaml"
+    with pytest.raises(ConfigError, match="bad.yaml: cannot be read"):
+        load_config(bad)
+    bad.write_text("config: [")
+    with pytest.raises(ConfigError, match="bad.yaml: is not YAML"):
+        load_config(bad)
+    bad.write_text("seeds: 1\nconfig: {}")
+    with pytest.raises(ConfigError, match="bad.yaml: unknown key 'seeds'; allowed: config, seed"):
+        load_config(bad)
+
+
+@pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_presets_are_valid_as_file_and_as_papermill_mapping(path):
+    preset = yaml.safe_load(path.read_text())
+    assert load_config(path) == load_config(preset["config"], preset["seed"], preset["overrides"])
+
+
+def test_run_folder_of_other_parameters_is_refused_and_hardware_is_not_a_parameter(tmp_path):
+    open_run(PRESET, tmp_path / "run", 0, {"hardware.device": "cpu"})
+    open_run(PRESET, tmp_path / "run", 0, {"hardware.precision": "float32"})
+    with pytest.raises(
+        RunFolderError, match=r"run: was made with other parameters \(seed is 1, there 0\)"
+    ):
+        open_run(PRESET, tmp_path / "run", 1)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("mine")
+    with pytest.raises(RunFolderError, match="not empty and no run folder"):
+        open_run(PRESET, tmp_path / "other")
+
+
+def test_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        open_run(PRESET, tmp_path / "file" / "run")
+
+
+def test_full_disk_keeps_the_old_file_and_says_so(tmp_path, monkeypatch):
+    write_json(tmp_path / "kept.json", {"old": 1})
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(RunFolderError, match="kept.json: cannot be written .No space left"):
+        write_json(tmp_path / "kept.json", {"new": 2})
+    assert json.loads((tmp_path / "kept.json").read_text()) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_stage_runs_once_and_again_when_its_inputs_change(tiny_run):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"count": len(made)}
+
+    assert tiny_run.stage("x", {"a": 1}, make) == {"count": 1}
+    assert tiny_run.stage("x", {"a": 1}, make) == {"count": 1}
+    assert tiny_run.stage("x", {"a": 2}, make) == {"count": 2}
+    record = json.loads(tiny_run.path("stages", "x.json").read_text())
+    assert record["provenance"]["seed"] == 0 and record["provenance"]["packages"]["torch"]
+
+
+def test_second_writer_is_refused(tiny_run, monkeypatch):
+    monkeypatch.setattr(runs, "LOCK_WAIT_SECONDS", 0.1)
+    with (
+        FileLock(tiny_run.path(".lock")),
+        pytest.raises(RunFolderError, match="another process is writing"),
+    ):
+        tiny_run.stage("x", {}, dict)
+
+
+KILLED_RUN = """
+import os, signal, sys
+from iapc_lib import adaptation, runs, source_training, stages
+
+runs.SAVE_EVERY_SECONDS = 0
+folder, preset, overrides, module, kill_at = eval(sys.argv[1])
+module = {"source": source_training, "adaptation": adaptation}[module]
+real = module.set_learning_rate
+
+def set_learning_rate(optimizer, config, step):
+    if step == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(optimizer, config, step)
+
+module.set_learning_rate = set_learning_rate
+stages.adapted_network(runs.open_run(preset, folder, 0, overrides))
+"""
+
+
+def test_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path, data_folder):
+    overrides = tiny_overrides(data_folder)
+    whole = open_run(PRESET, tmp_path / "whole", 0, overrides)
+    stages.adapted_network(whole)
+    for module, kill_at in (("source", 4), ("adaptation", 3)):
+        arguments = (str(tmp_path / "killed"), str(PRESET), overrides, module, kill_at)
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED_RUN, repr(arguments)], capture_output=True
+        )
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    states = list((tmp_path / "killed" / "states").iterdir())
+    assert [path.name for path in states] == ["adaptation_iapc.pt"]
+    assert torch.load(states[0], weights_only=True)["step"] == 3
+    resumed = open_run(PRESET, tmp_path / "killed", 0, overrides)
+    stages.adapted_network(resumed)
+    for name in ("source", "adapted"):
+        expected = load_file(whole.path(f"{name}.safetensors"))
+        found = load_file(resumed.path(f"{name}.safetensors"))
+        assert all(torch.equal(expected[key], found[key]) for key in expected)
+    assert runs.read_json(whole.path("history_iapc.json")) == runs.read_json(
+        resumed.path("history_iapc.json")
+    )
+    assert not list(resumed.path("states").iterdir())
+
+
+def test_results_have_the_promised_form(tiny_run):
+    results = stages.results(tiny_run)
+    assert json.loads(tiny_run.path("results.json").read_text()) == results
+    assert list(results["scores"]) == [
+        "source_only",
+        "bn_recomputed",
+        *tiny_run.config.adaptation.methods,
+    ]
+    row = results["scores"]["iapc"]
+    assert set(row) == {"miou", "miou_19", "miou_16", "miou_13", "iou"}
+    assert row["miou"] == row["miou_19"] and list(row["iou"]) == results["classes"]
+    present = [value for value in row["iou"].values() if value is not None]
+    assert row["miou"] == pytest.approx(np.mean(present))
+    assert results["provenance"]["config_fingerprint"] == tiny_run.config.fingerprint
+
+
+def test_sixteen_class_network_has_no_19_class_score(tmp_path, data_folder):
+    run = open_run(PRESETS / "mini_synthia.yaml", tmp_path / "run", 0, tiny_overrides(data_folder))
+    row = stages.row_scores(run, "source_only", "val")
+    assert row["miou_19"] is None and row["miou"] == row["miou_16"] and row["miou_13"] is not None
+    assert "terrain" not in row["iou"]
+
+
+def test_given_source_checkpoint_replaces_source_training(tmp_path, data_folder):
+    overrides = tiny_overrides(data_folder)
+    first = open_run(PRESET, tmp_path / "first", 0, overrides)
+    stages.source_network(first)
+    given = {**overrides, "source.checkpoint": str(first.path("source.safetensors"))}
+    second = open_run(PRESET, tmp_path / "second", 1, given)
+    network = stages.source_network(second)
+    assert torch.equal(network.conv1.weight, stages.source_network(first).conv1.weight)
