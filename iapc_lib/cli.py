@@ -57,7 +57,7 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: there is no `=`, or the value is not YAML.
     """
-    from iapc_lib.config import ConfigError
+    from iapc_lib.presets import ConfigError
 
     parsed = {}
     for change in changes:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from iapc_lib.config import ConfigError
 from iapc_lib.config import Hardware as HardwareConfig
 from iapc_lib.deeplab import DeepLabV2, Prediction, network_input
+from iapc_lib.presets import ConfigError
 
 
 @dataclass(frozen=True)

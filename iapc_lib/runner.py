@@ -15,10 +15,11 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
 from iapc_lib.checkpoints import CheckpointError, load_network
-from iapc_lib.config import ConfigError, RunConfig, project_root, read_preset, resolve
+from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import check_records
 from iapc_lib.data.layouts import DataError, Record, domain_root, source_records, target_records
 from iapc_lib.deeplab import DeepLabV2
+from iapc_lib.presets import ConfigError, project_root, read_preset, resolve
 from iapc_lib.runs import (
     Run,
     RunFolderError,
@@ -138,7 +139,9 @@ def preflight(run: Run) -> None:
         )
     if config.source.checkpoint:
         load_network(resolve(config.source.checkpoint), config)
-    problems = check_records(tqdm(_records_to_check(config), desc="Checking files", leave=False))
+    problems = check_records(
+        tqdm(_records_to_check(config), desc="Checking files", leave=False, disable=None)
+    )
     if problems:
         raise DataError("\n".join(problems))
 

@@ -34,8 +34,9 @@ import torch
 from filelock import FileLock, Timeout
 
 import iapc_lib
-from iapc_lib.config import RunConfig, load_config, project_root, resolve
+from iapc_lib.config import RunConfig
 from iapc_lib.hardware import Machine, prepare_machine
+from iapc_lib.presets import load_config, project_root, resolve
 
 SAVE_EVERY_SECONDS = 10.0
 LOCK_WAIT_SECONDS = 15.0

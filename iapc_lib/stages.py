@@ -13,12 +13,13 @@ import torch
 
 from iapc_lib.adaptation import adapt
 from iapc_lib.checkpoints import load_network, save_network
-from iapc_lib.config import RunConfig, resolve
+from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import ImageDataset, write_train_ids
 from iapc_lib.data.layouts import Record, domain_root, source_records, target_records
 from iapc_lib.data.miniature import write_world
 from iapc_lib.deeplab import DeepLabV2, upsample
 from iapc_lib.evaluation import confusion_matrix, recompute_batchnorm, scores
+from iapc_lib.presets import resolve
 from iapc_lib.pseudo_labels import pseudo_label_path, write_pseudo_labels
 from iapc_lib.runs import Checkpointer, Run, atomic_path, file_hash, write_json
 from iapc_lib.source_training import train_source

@@ -18,7 +18,7 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from iapc_lib import runs, stages
-from iapc_lib.config import ConfigError, load_config
+from iapc_lib.presets import ConfigError, load_config
 from iapc_lib.runs import RunFolderError, open_run, write_json
 
 PRESET = PRESETS / "mini_gta5.yaml"

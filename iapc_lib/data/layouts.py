@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from iapc_lib.classes import CITYSCAPES_TO_TRAIN, GTA5_TO_TRAIN, SYNTHIA_TO_TRAIN
-from iapc_lib.config import RunConfig, fingerprint, resolve
+from iapc_lib.config import RunConfig, fingerprint
+from iapc_lib.presets import resolve
 
 ID_TABLES = {
     "gta5": GTA5_TO_TRAIN,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,15 +109,21 @@ def loss_terms(history: Sequence[Mapping[str, Any]], window: int = 20) -> Figure
     """Running means of the weighted loss terms, and of importance and agreement, by step."""
     frame = pd.DataFrame([e for e in history if "loss" in e]).set_index("step")
     means = frame.rolling(window, min_periods=1).mean()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for number, term in enumerate(c for c in means if c not in ("loss", "importance", "agreement")):
         left.plot(means[term], color=COLORS[number], label=term.replace("_", " "))
     left.set(xlabel="step", ylabel="weighted term (nats per pixel)", yscale="log")
-    left.legend(frameon=False, fontsize=8)
+    beneath = {
+        "frameon": False,
+        "fontsize": 8,
+        "loc": "upper center",
+        "bbox_to_anchor": (0.5, -0.2),
+    }
+    left.legend(ncol=2, **beneath)
     right.plot(means["importance"], color=COLORS[0], label="mean importance")
     right.plot(means["agreement"], color=COLORS[1], label="agreement of prototype and pseudo-label")
     right.set(xlabel="step", ylim=(0, 1))
-    right.legend(frameon=False, fontsize=8)
+    right.legend(**beneath)
     sns.despine(figure)
     return figure
 
@@ -177,7 +184,7 @@ def dots_by_class(table: pd.DataFrame, label: str, limits: tuple[float, float]) 
     long = (
         table.T.rename_axis("class").reset_index().melt("class", var_name="row", value_name="value")
     )
-    axes = _axes(8, 0.28 * table.shape[1] + 0.8)
+    axes = _axes(8, (0.12 + 0.06 * len(table)) * table.shape[1] + 0.8)
     sns.stripplot(
         long,
         x="value",
@@ -185,8 +192,9 @@ def dots_by_class(table: pd.DataFrame, label: str, limits: tuple[float, float]) 
         hue="row",
         ax=axes,
         palette=COLORS[: len(table)],
-        size=7,
+        size=5,
         jitter=False,
+        dodge=True,
     )
     axes.set(xlabel=label, ylabel="", xlim=limits)
     axes.grid(axis="y", alpha=0.3)
@@ -209,9 +217,10 @@ def miou_bars(summary: pd.DataFrame) -> Figure:
     mean, std = summary["mean"].unstack("scenario"), summary["std"].unstack("scenario")
     mean = mean.reindex(summary.index.get_level_values("row").unique())
     axes = _axes(8, 3.4)
-    mean.plot.bar(ax=axes, yerr=std.reindex(mean.index), color=COLORS, capsize=3, rot=15)
+    mean.plot.bar(ax=axes, yerr=std.reindex(mean.index), color=COLORS, capsize=3, rot=0)
     axes.set(ylabel="mIoU on val (%)", xlabel="")
-    axes.legend(frameon=False)
+    axes.set_xticklabels([textwrap.fill(row, 14) for row in mean.index])
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncol=4)
     return axes.figure
 
 

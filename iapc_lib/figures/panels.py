@@ -76,7 +76,8 @@ def class_legend(classes: ClassSet = ALL_19) -> Figure:
         for c in CLASSES
         if c.train_id in classes.train_ids
     ]
-    figure = plt.figure(figsize=(10, 0.85))
+    figure, axes = plt.subplots(figsize=(10, 0.85))  # without axes Jupyter shows nothing
+    axes.set_axis_off()
     figure.legend(handles=patches, ncol=7, loc="center", frameon=False, fontsize=9)
     return figure
 

@@ -1,0 +1,128 @@
+"""Presets: how a run's configuration is read from YAML, and where the project's paths begin.
+
+A preset is a YAML file of `papermill_runs/` with the four keys that every notebook takes as its
+parameters: `config` (the fields of `RunConfig`), `seed`, `overrides` (dotted keys) and `out`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from iapc_lib.config import RunConfig
+
+PRESET_KEYS = ("config", "seed", "overrides", "out")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message has one line per reason."""
+
+
+def project_root() -> Path:
+    """The nearest folder, from the working directory upwards, that holds `papermill_runs`.
+
+    Outside a checkout it is the folder that holds the library.
+    """
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "papermill_runs").is_dir():
+            return folder
+    return Path(__file__).resolve().parents[1]
+
+
+def resolve(path: str | Path) -> Path:
+    """A path of the configuration: absolute, or relative to the project."""
+    return project_root() / Path(path).expanduser()
+
+
+def read_preset(path: str | Path) -> dict[str, Any]:
+    """Reads a preset; its keys are those of `PRESET_KEYS`.
+
+    Raises:
+        ConfigError: no such file, no YAML, or another key than those.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        path = resolve(path)
+    try:
+        preset = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(preset, dict) or "config" not in preset:
+        raise ConfigError(f"{path}: needs a key 'config' that holds the run's fields")
+    for key in preset:
+        if key not in PRESET_KEYS:
+            raise ConfigError(f"{path}: unknown key '{key}'; allowed: {', '.join(PRESET_KEYS)}")
+    return preset
+
+
+def load_config(
+    config: str | Path | Mapping[str, Any],
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """The run that a preset (its path) or a mapping of fields describes.
+
+    Args:
+        config: path of a preset, or the mapping under its key `config`.
+        seed: the run's seed; None takes the preset's.
+        overrides: dotted keys and their values (`{"adaptation.steps": 50}`), applied last.
+
+    Raises:
+        ConfigError: with a line per key or value that is not allowed.
+    """
+    if isinstance(config, Mapping):
+        where, fields, preset_overrides, preset_seed = "config", config, {}, None
+    else:
+        preset = read_preset(config)
+        where, fields = str(config), preset["config"]
+        preset_overrides, preset_seed = preset.get("overrides") or {}, preset.get("seed")
+    fields = json.loads(json.dumps(fields, default=str))
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{where}: 'config' must be a mapping of fields")
+    seed = preset_seed if seed is None else seed
+    if seed is not None:
+        fields["seed"] = seed
+    for name, changes in (("overrides", preset_overrides), ("overrides", overrides or {})):
+        if not isinstance(changes, Mapping):
+            raise ConfigError(f"{where}: {name} must map dotted keys to values, got {changes!r}")
+        for key, value in changes.items():
+            _set_dotted(fields, key, value)
+    try:
+        return RunConfig.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(where, e) for e in error.errors())) from None
+
+
+def _set_dotted(fields: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        fields = fields.setdefault(parent, {})
+        if not isinstance(fields, dict):
+            raise ConfigError(f"overrides: '{key}' goes through '{parent}', which is no section")
+    fields[last] = value
+
+
+def _explain(where: str, error: dict[str, Any]) -> str:
+    location = [part for part in error["loc"] if isinstance(part, str)]
+    key = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        section: Any = RunConfig
+        for part in location[:-1]:
+            annotation = section.model_fields[part].annotation
+            section = next(
+                a for a in (annotation, *getattr(annotation, "__args__", ())) if isinstance(a, type)
+            )
+        return f"{where}: unknown key '{key}'; allowed: {', '.join(section.model_fields)}"
+    if error["type"] == "missing":
+        return f"{where}: '{key}' is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"{where}: {message}"
+    return f"{where}: '{key}' = {error['input']!r} is not allowed: {message}"

@@ -1,0 +1,63 @@
+"""The repository's files agree with one another."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+
+import pytest
+import yaml
+from conftest import PROJECT
+
+from iapc_lib.runner import NOTEBOOKS
+
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[<>=!~\[; ]", requirement)[0].lower().replace("_", "-")
+
+
+def test_environment_yml_is_a_shell_over_pyproject():
+    environment = yaml.safe_load((PROJECT / "environment.yml").read_text())
+    assert f"python{PYPROJECT['requires-python']}" in environment["dependencies"]
+    (pip,) = (d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    (install,) = pip
+    assert install.startswith("-e .[")
+    extras = install[5:-1].split(",")
+    assert set(extras) <= set(PYPROJECT["optional-dependencies"])
+    conda_only = {d for d in environment["dependencies"] if isinstance(d, str)}
+    assert {name_of(d) for d in conda_only} == {"python", "pip"}
+
+
+def test_lock_pins_every_requirement_with_a_hash_and_names_no_registry():
+    lock = (PROJECT / "requirements.lock").read_text()
+    pinned = set(re.findall(r"^([a-z0-9.-]+)==", lock, re.MULTILINE))
+    extras = [r for group in PYPROJECT["optional-dependencies"].values() for r in group]
+    assert {name_of(r) for r in PYPROJECT["dependencies"] + extras} <= pinned
+    entries = re.split(r"\n(?=[a-z])", lock)
+    assert all("--hash=sha256:" in entry for entry in entries if "==" in entry.partition("\n")[0])
+    assert "://" not in lock and "--index-url" not in lock
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebooks_are_executed_small_and_take_the_four_parameters(name):
+    path = PROJECT / "notebooks" / f"{name}.ipynb"
+    assert path.stat().st_size < 1.5e6
+    cells = json.loads(path.read_text())["cells"]
+    (parameters,) = (c for c in cells if "parameters" in c["metadata"].get("tags", []))
+    assigned = re.findall(r"^(\w+) =", "".join(parameters["source"]), re.MULTILINE)
+    assert assigned == ["config", "out", "seed", "overrides"]
+    code = [c for c in cells if c["cell_type"] == "code"]
+    assert all(c["execution_count"] for c in code)
+    assert not any(o["output_type"] == "error" for c in code for o in c["outputs"])
+
+
+def test_library_modules_can_be_read_in_one_sitting():
+    long = {
+        str(path.relative_to(PROJECT)): lines
+        for path in (PROJECT / "iapc_lib").rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 350
+    }
+    assert not long
