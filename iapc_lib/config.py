@@ -124,6 +124,8 @@ class SourceTraining(Section):
     """Images are resized to this."""
     crop_size: Size | None = None
     """Random crop of the resized image; none: the whole image."""
+    scale_range: tuple[Positive, Positive] = (1.0, 1.0)
+    """The resized image is scaled by a random factor in this range before the crop."""
     optimizer: Optimizer = Optimizer(learning_rate=2.5e-4, warmup_steps=0, decay_steps=200_000)
     """How weights move."""
     class_weight_power: NonNegative = 0.0
@@ -284,17 +286,21 @@ class RunConfig(Section):
                 problems.append(f"{name}.root is missing: name the folder of the data set")
             if self.miniature is not None and root is not None:
                 problems.append(f"{name}.root and miniature exclude one another: leave one out")
-        low, high = self.views.scale_range
-        if low > high:
-            problems.append(f"views.scale_range must rise, got {[low, high]}")
-        smallest = [round(side * min(low, 1.0)) for side in self.views.image_size]
+        for name in ("views", "source_training"):
+            low, high = getattr(self, name).scale_range
+            if low > high:
+                problems.append(f"{name}.scale_range must rise, got {[low, high]}")
+        smallest = [
+            [round(side * min(section.scale_range[0], 1.0)) for side in section.image_size]
+            for section in (self.views, self.source_training)
+        ]
         for name, crop, image in (
-            ("views.crop_size", self.views.crop_size, smallest),
+            ("views.crop_size", self.views.crop_size, smallest[0]),
             ("views.crop_size", self.views.crop_size, self.views.clean_size),
             (
                 "source_training.crop_size",
                 self.source_training.crop_size or (0, 0),
-                self.source_training.image_size,
+                smallest[1],
             ),
         ):
             if crop[0] > image[0] or crop[1] > image[1]:

@@ -77,8 +77,9 @@ class SourceDataset(Dataset):
         rng = random.Random(f"{self.seed}/source/{position}")
         index = draw_order(self.seed, "source", position, len(self.records))
         image, label = read_pair(self.records[index])
-        image = resize_image(image, self.config.image_size)
-        label = resize_label(label, self.config.image_size)
+        scale = rng.uniform(*self.config.scale_range)
+        size = tuple(round(side * scale) for side in self.config.image_size)
+        image, label = resize_image(image, size), resize_label(label, size)
         if rng.random() < self.config.blur_probability:
             image = image.filter(ImageFilter.GaussianBlur(rng.random()))
         pixels = np.asarray(image)

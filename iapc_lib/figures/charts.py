@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from iapc_lib.classes import IGNORE, PALETTE
+from iapc_lib.classes import IGNORE, NAMES, PALETTE
 
 COLORS = sns.color_palette("colorblind")
 RIGHT, WRONG = COLORS[0], COLORS[1]
@@ -31,7 +31,7 @@ def class_frequencies(shares: pd.DataFrame) -> Figure:
     axes.set(ylabel="share of pixels (%)", xlabel="")
     axes.tick_params(axis="x", rotation=45)
     plt.setp(axes.get_xticklabels(), ha="right")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=shares.shape[1], loc="lower right", bbox_to_anchor=(1, 1))
     return axes.figure
 
 
@@ -184,7 +184,7 @@ def dots_by_class(table: pd.DataFrame, label: str, limits: tuple[float, float]) 
     long = (
         table.T.rename_axis("class").reset_index().melt("class", var_name="row", value_name="value")
     )
-    axes = _axes(8, (0.12 + 0.06 * len(table)) * table.shape[1] + 0.8)
+    axes = _axes(8, max(0.28, 0.12 + 0.06 * len(table)) * table.shape[1] + 0.8)
     sns.stripplot(
         long,
         x="value",
@@ -267,7 +267,8 @@ def reliability(values: Mapping[str, np.ndarray], right: np.ndarray, bins: int =
 def agreement_by_class(shares: pd.DataFrame) -> Figure:
     """Shares by class (index) for the columns given, in per cent, as horizontal bars."""
     axes = _axes(7, 0.36 * len(shares) + 0.8)
-    shares.iloc[::-1].plot.barh(ax=axes, color=COLORS, width=0.8)
+    shares.plot.barh(ax=axes, color=COLORS, width=0.8)
+    axes.invert_yaxis()  # classes and bars in the order of the table, from the top
     axes.set(xlabel="share of pixels (%)", ylabel="", xlim=(0, 100))
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
@@ -276,7 +277,7 @@ def agreement_by_class(shares: pd.DataFrame) -> Figure:
 def projection(
     points: np.ndarray, labels: np.ndarray, prototypes: np.ndarray, prototype_labels: np.ndarray
 ) -> Figure:
-    """Features in two dimensions, coloured by class, with the prototypes as stars.
+    """Features in two dimensions, coloured by class, with the prototypes as named stars.
 
     Args:
         points: (P, 2) float.
@@ -286,7 +287,7 @@ def projection(
     """
     axes = _axes(6.5, 5)
     colors = np.where((labels == IGNORE)[:, None], 170, PALETTE[labels]) / 255
-    axes.scatter(*points.T, c=colors, s=6, linewidths=0)
+    axes.scatter(*points.T, c=colors, s=10, linewidths=0)
     axes.scatter(
         *prototypes.T,
         c=PALETTE[prototype_labels] / 255,
@@ -295,5 +296,7 @@ def projection(
         edgecolors="black",
         zorder=3,
     )
+    for point, label in zip(prototypes, prototype_labels, strict=True):
+        axes.annotate(NAMES[label], point, (7, 4), textcoords="offset points", fontsize=8, zorder=4)
     axes.set(xlabel="first component", ylabel="second component")
     return axes.figure
