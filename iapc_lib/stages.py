@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from iapc_lib.adaptation import adapt
 from iapc_lib.checkpoints import load_network, save_network
@@ -39,9 +40,11 @@ def data(run_or_config: Run | RunConfig) -> dict[str, Path]:
             "target": {"train": mini.target_train, "dev": mini.target_dev, "val": mini.target_val},
         }
         for domain, root in roots.items():
-            if not root.exists():
-                layout = getattr(config, domain).layout
-                write_world(layout, root, counts=counts[domain], size=mini.size, seed=mini.seed)
+            root.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(root.with_name(f".{root.name}.lock")):
+                if not root.exists():
+                    layout = getattr(config, domain).layout
+                    write_world(layout, root, counts=counts[domain], size=mini.size, seed=mini.seed)
     return roots
 
 
@@ -49,7 +52,10 @@ def source_network(run: Run) -> DeepLabV2:
     """The source network in evaluation mode: trained on the rendered images, or the given one."""
     path = run.path("source.safetensors")
     given = run.config.source.checkpoint
-    inputs = {"checkpoint": file_hash(resolve(given)) if given else None}
+    inputs = {
+        "checkpoint": file_hash(resolve(given)) if given else None,
+        "data": domain_root(run.config, "source").name,
+    }
 
     def make() -> dict[str, Any]:
         if given:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from iapc_lib.runs import Run, read_json
+from iapc_lib.runs import Run, RunFolderError, read_json
 
 ROW_NAMES = {
     "source_only": "source only",
@@ -62,8 +63,17 @@ def seeds_table(results: Iterable[dict[str, Any]], scores: str = "scores") -> pd
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """All `results.json` of the run folders directly below `folder`, in the order of their names."""
-    return [read_json(path) for path in sorted(folder.glob("*/results.json"))]
+    """All `results.json` of the run folders directly below `folder`, in the order of their names.
+
+    A damaged one is left out with a warning that names it.
+    """
+    results = []
+    for path in sorted(folder.glob("*/results.json")):
+        try:
+            results.append(read_json(path))
+        except RunFolderError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+    return results
 
 
 def summary(run: Run) -> str:

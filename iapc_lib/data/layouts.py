@@ -5,6 +5,7 @@ Layouts and encodings after method.md, 12. A record is one image and, where ther
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from iapc_lib.classes import CITYSCAPES_TO_TRAIN, GTA5_TO_TRAIN, SYNTHIA_TO_TRAIN
 from iapc_lib.config import RunConfig, fingerprint
+from iapc_lib.data import miniature
 from iapc_lib.presets import resolve
 
 ID_TABLES = {
@@ -51,7 +53,18 @@ def domain_root(config: RunConfig, domain: str) -> Path:
     sizes = config.miniature.model_dump(mode="json", exclude={"folder"})
     other = "target" if domain == "source" else "source"
     own = {key: value for key, value in sizes.items() if not key.startswith(other)}
-    return resolve(config.miniature.folder) / f"{section.layout}-{fingerprint(own)[:8]}"
+    # Worlds that an older drawing code made are other data: they get another folder.
+    return (
+        resolve(config.miniature.folder)
+        / f"{section.layout}-{fingerprint([own, _drawing_code()])[:8]}"
+    )
+
+
+@functools.cache
+def _drawing_code() -> str:
+    return fingerprint(
+        [path.read_text() for path in sorted(Path(miniature.__file__).parent.glob("*.py"))]
+    )
 
 
 def source_records(config: RunConfig) -> tuple[list[Record], list[Record]]:
