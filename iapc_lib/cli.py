@@ -37,7 +37,8 @@ def run(
     from iapc_lib.tables import summary
 
     try:
-        finished = run_notebooks(config, seed, out, parse_changes(changes or []))
+        folder = out.absolute() if out else None
+        finished = run_notebooks(config, seed, folder, parse_changes(changes or []))
     except REFUSALS as error:
         for line in str(error).splitlines():
             typer.echo(f"iapc: {line}", err=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import papermill
 import torch
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
@@ -73,6 +74,8 @@ def run_notebooks(
         NotebookFailed: a notebook stopped with an error; those before it are kept.
     """
     fields = read_preset(preset)
+    if not (project_root() / "notebooks").is_dir():
+        raise ConfigError(f"{project_root()}: has no notebooks; run iapc inside a checkout")
     run = open_run(preset, out or fields.get("out"), seed, overrides)
     preflight(run)
     parameters = {
@@ -110,6 +113,13 @@ def _run_notebook(run: Run, name: str, parameters: dict[str, Any]) -> None:
             f"{name} stopped in cell {error.cell_index}: {error.ename}: {error.evalue}\n"
             f"see {executed}; what was finished is kept, the same command goes on from there"
         ) from None
+    except DeadKernelError:
+        raise NotebookFailed(
+            f"{name}: its kernel died, most likely for want of memory; see {executed}; "
+            "what was finished is kept, the same command goes on from there"
+        ) from None
+    except OSError as error:
+        raise NotebookFailed(f"{name}: {executed} cannot be written ({error.strerror})") from None
     write_json(record, {"inputs": inputs, "seconds": round(time.monotonic() - began, 1)})
 
 

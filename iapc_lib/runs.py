@@ -32,6 +32,7 @@ from typing import Any, Protocol
 
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 import iapc_lib
 from iapc_lib.config import RunConfig
@@ -65,9 +66,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # torch.save reports a full disk as a RuntimeError, safetensors as its own.
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise RunFolderError(
-            f"{path}: cannot be written ({error.strerror or error}); "
+            f"{path}: cannot be written ({reason}; "
+            f"{free_megabytes(_existing(path.parent)):.0f} MB free on the disk); "
             "what was finished before is kept: make room or choose another folder and run again"
         ) from error
     finally:
@@ -295,6 +299,11 @@ def open_run(
 def free_megabytes(folder: Path) -> float:
     """Free space on the disk that holds `folder`, in MB."""
     return shutil.disk_usage(folder).free / 1e6
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return folder if folder.exists() else _existing(folder.parent)
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:

@@ -15,6 +15,7 @@ import torch
 import yaml
 from conftest import PRESETS, tiny_overrides
 from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from iapc_lib import runs, stages
@@ -88,10 +89,22 @@ def test_full_disk_keeps_the_old_file_and_says_so(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(RunFolderError, match="kept.json: cannot be written .No space left"):
+    with pytest.raises(
+        RunFolderError, match="kept.json: cannot be written .No space left.* MB free"
+    ):
         write_json(tmp_path / "kept.json", {"new": 2})
     assert json.loads((tmp_path / "kept.json").read_text()) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_failing_writers_of_torch_and_safetensors_are_reported_the_same_way(tmp_path):
+    for error in (RuntimeError("unexpected pos 704 vs 598"), SafetensorError("I/O error")):
+        with (
+            pytest.raises(RunFolderError, match="net.bin: cannot be written"),
+            runs.atomic_path(tmp_path / "net.bin"),
+        ):
+            raise error
+    assert not list(tmp_path.iterdir())
 
 
 def test_stage_runs_once_and_again_when_its_inputs_change(tiny_run):
