@@ -36,9 +36,9 @@ from iapc_lib.losses import (
 from iapc_lib.optimizers import make_optimizer, set_learning_rate, update_memory
 from iapc_lib.prototypes import (
     class_prototypes,
-    downsample_labels,
     prototype_labels,
     prototype_similarity,
+    resample_labels,
     scrambled_2023,
 )
 from iapc_lib.runs import Checkpointer, Run
@@ -94,11 +94,11 @@ def iapc_losses(
     with torch.no_grad():
         importance = importance_map(upsample(source_logits, size), fidelity.importance)
         memory_label = upsample(memory.logits, size).max(dim=1).indices
-        memory_label = downsample_labels(memory_label, memory.features.shape[2:])
+        memory_label = resample_labels(memory_label, memory.features.shape[2:])
         prototypes = class_prototypes(memory.features, memory_label, logits.shape[1])
     similarity = prototype_similarity(student.features, prototypes)
     nearest = prototype_labels(similarity.detach())
-    nearest_up = downsample_labels(nearest, size)  # nearest re-sampling, here upwards
+    nearest_up = resample_labels(nearest, size)
     if fidelity.revision == "2023":
         similarity = scrambled_2023(similarity)
 

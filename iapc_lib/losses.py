@@ -38,8 +38,8 @@ def class_weights(
     """
     num_classes = len(often)
     counts = torch.bincount(labels[labels != IGNORE].flatten(), minlength=num_classes)
-    rare = torch.where(counts < rare_class_pixels * len(labels), ceiling, 1.0).to(often)
-    absent = torch.where(counts == 0, ceiling, 1.0).to(often)
+    rare = 1 + (ceiling - 1) * (counts < rare_class_pixels * len(labels)).to(often.dtype)
+    absent = 1 + (ceiling - 1) * (counts == 0).to(often.dtype)
     often = 0.9 * often + 0.1 * absent
     return ClassWeights(rare * often, often)
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def downsample_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+def resample_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     """Nearest re-sampling of labels (N, H, W) int64 to `size` = (h, w)."""
-    # float64 holds every label exactly; interpolate refuses integers.
-    return F.interpolate(labels[:, None].double(), size, mode="nearest")[:, 0].long()
+    # interpolate refuses integers; float32 holds every label exactly and picks the published pixels.
+    return F.interpolate(labels[:, None].float(), size, mode="nearest")[:, 0].long()
 
 
 def class_prototypes(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:

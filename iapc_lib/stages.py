@@ -133,7 +133,12 @@ def adapted_path(run: Run, method: str) -> Path:
 
 
 def adapted_network(run: Run, method: str = "iapc") -> DeepLabV2:
-    """The network of a row of the results (`iapc`, `self_training`, ...) in evaluation mode."""
+    """The network of a row of the results (`iapc`, `self_training`, ...) in evaluation mode.
+
+    `iapc_bn_teacher` is our extension: the source network gets BatchNorm statistics of the
+    unlabelled target before it teaches and before the student starts from it, and so does the
+    student at the end, instead of the noisier running means of its crops.
+    """
     if method == "source_only":
         return source_network(run)
     if method == "bn_recomputed":
@@ -154,6 +159,8 @@ def adapted_network(run: Run, method: str = "iapc") -> DeepLabV2:
             watch=_Watch(run, method),
             watch_every=max(1, -(-run.config.adaptation.steps // WATCHES_PER_RUN)),
         )
+        if bn_teacher:
+            network = recompute_batchnorm(run.machine, network, records, run.config.evaluation)
         save_network(path, network, run.config, what=method, provenance=run.provenance())
         write_json(run.path(f"history_{method}.json"), history)
         Checkpointer.path_of(run, f"adaptation_{method}").unlink(missing_ok=True)

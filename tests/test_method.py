@@ -22,9 +22,9 @@ from iapc_lib.losses import (
 )
 from iapc_lib.prototypes import (
     class_prototypes,
-    downsample_labels,
     prototype_labels,
     prototype_similarity,
+    resample_labels,
     scrambled_2023,
 )
 
@@ -92,9 +92,9 @@ def test_scrambled_layout_reads_the_pixel_major_buffer_in_order():
 
 def test_labels_are_resampled_exactly_both_ways():
     labels = torch.tensor([[[0, 255], [18, 3]]])
-    up = downsample_labels(labels, (4, 4))
+    up = resample_labels(labels, (4, 4))
     assert up[0, 0].tolist() == [0, 0, 255, 255]
-    assert torch.equal(downsample_labels(up, (2, 2)), labels)
+    assert torch.equal(resample_labels(up, (2, 2)), labels)
 
 
 def test_class_weights_by_hand():
