@@ -34,6 +34,6 @@ lint: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# Removes what was drawn and run; never the notebooks.
+# Removes what the miniature drew and ran; never your data sets or other runs.
 clean:
-	rm -rf data papermill_runs/*/
+	rm -rf data/miniature papermill_runs/mini_*-seed*/

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from iapc_lib.checkpoints import weights_hash
 from iapc_lib.config import Fidelity, Losses, RunConfig
-from iapc_lib.data.layouts import Record
+from iapc_lib.data.layouts import Record, domain_root
 from iapc_lib.data.views import ViewsDataset
 from iapc_lib.deeplab import DeepLabV2, Prediction, upsample
 from iapc_lib.hardware import Machine
@@ -41,7 +43,8 @@ from iapc_lib.prototypes import (
     resample_labels,
     scrambled_2023,
 )
-from iapc_lib.runs import Checkpointer, Run
+from iapc_lib.resume import Checkpointer
+from iapc_lib.runs import Run
 
 Method = Literal["self_training", "iapc"]
 
@@ -236,7 +239,7 @@ class _Adaptation:
         self.networks.student.load_state_dict(state["student"])
         self.networks.memory.load_state_dict(state["memory"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.often, self.history = state["often"], state["history"]
+        self.often, self.history = state["often"].to(self.often), state["history"]
 
 
 def adapt(
@@ -272,7 +275,8 @@ def adapt(
     config, machine = run.config, run.machine
     steps, batch_size = config.adaptation.steps, config.adaptation.batch_size
     state = _Adaptation(Networks(teacher, machine), config, machine)
-    checkpointer = Checkpointer(run, f"adaptation_{name}", state)
+    made_from = {"teacher": weights_hash(teacher), "data": domain_root(config, "target").name}
+    checkpointer = Checkpointer(run, f"adaptation_{name}", state, made_from)
     start = checkpointer.restore()
     dataset = ViewsDataset(
         records, pseudo_labels, config.views, config.class_set, config.seed, steps * batch_size
@@ -299,7 +303,7 @@ def adapt(
         else:
             loss = self_training_step(state.networks, state.optimizer, batch, config, machine)
             entry = {"loss": loss.item()}
-        if not all(map(_is_finite, entry.values())):
+        if not all(map(math.isfinite, entry.values())):
             raise FloatingPointError(f"{name}: step {step} is not finite: {entry}")
         state.history.append({"step": step, **entry})
         if step % 10 == 0:
@@ -312,7 +316,3 @@ def adapt(
 
 def _watch(watch, step, student, history) -> None:
     history.append({"step": step, "watched": watch(step, student)})
-
-
-def _is_finite(value: float) -> bool:
-    return value - value == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from iapc_lib.classes import CLASS_SETS, ClassSet
@@ -36,7 +38,7 @@ def save_network(path: Path, network: DeepLabV2, config: RunConfig, **facts: Any
     description = {
         "format": 1,
         "classes": list(config.class_set.names),
-        "model": config.model.model_dump(mode="json", exclude={"imagenet_weights"}),
+        "model": config.model.model_dump(mode="json"),
         "config_fingerprint": config.fingerprint,
         "sha256": file_hash(path),
         **facts,
@@ -69,8 +71,8 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
             f"{path.with_suffix('.json')}: describes no network ({error})"
         ) from None
     if config is not None:
-        wanted = config.model.model_dump(exclude={"imagenet_weights"})
-        found = model.model_dump(exclude={"imagenet_weights"})
+        wanted = config.model.model_dump()
+        found = model.model_dump()
         problems = [
             f"model.{key} is {found[key]}, the configuration wants {wanted[key]}"
             for key in wanted
@@ -85,6 +87,12 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
     network = DeepLabV2(len(classes), model)
     load_weights(network, read_weights(path), path)
     return network.eval(), classes
+
+
+def weights_hash(network: DeepLabV2) -> str:
+    """SHA-256 of a network's parameters and buffers, in hex."""
+    weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    return hashlib.sha256(serialize(weights)).hexdigest()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -10,12 +10,13 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from iapc_lib.classes import CLASS_SETS, ClassSet
 
 Size = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(ge=0.1, le=10)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -56,10 +57,10 @@ class SourceDomain(Section):
     """How the data set keeps its files."""
     root: str | None = None
     """Folder of the data set; left out for the miniature."""
-    train: Count = 1
-    """Number of images, in the order of their names, to train on; the miniature sets its own."""
-    val: Count = 1
-    """Number of images after those, for the score at home; the miniature sets its own."""
+    train: Count | None = None
+    """Number of images, in the order of their names, to train on; left out for the miniature."""
+    val: Count | None = None
+    """Number of images after those, for the score at home; left out for the miniature."""
     checkpoint: str | None = None
     """A trained source network to start from instead of training one."""
 
@@ -86,10 +87,8 @@ class Model(Section):
     """Bottleneck blocks in each of the four layers."""
     base_width: Count = 64
     """Channels of the first convolution; the layers have 1, 2, 4, 8 times as many planes."""
-    classifier_dilations: tuple[Count, ...] = (6, 12, 18, 24)
+    classifier_dilations: Annotated[tuple[Count, ...], Field(min_length=1)] = (6, 12, 18, 24)
     """Dilations of the parallel 3x3 classifier convolutions whose outputs are summed."""
-    imagenet_weights: str | None = None
-    """File with torchvision's ImageNet weights of the body, from which source training starts."""
 
 
 class Optimizer(Section):
@@ -141,7 +140,7 @@ class PseudoLabels(Section):
 
     image_size: Size = (512, 1024)
     """Size of an image at scale 1."""
-    scales: tuple[Positive, ...] = (1.0, 1.25, 0.75)
+    scales: Annotated[tuple[Scale, ...], Field(min_length=1)] = (1.0, 1.25, 0.75)
     """Scales whose soft-max maps are summed."""
     flip: bool = True
     """Whether the mirrored image is added at every scale."""
@@ -177,7 +176,7 @@ class Losses(Section):
     """Weight of L_PE, the cross-entropy where prototype and pseudo-label agree."""
     information_maximization: NonNegative = 2.0
     """Weight of L_IM, the entropy of the predictions."""
-    class_weight_ceiling: Annotated[float, Field(ge=1)] = 7.0
+    class_weight_ceiling: Annotated[float, Field(ge=1, le=1000)] = 7.0
     """Rare and absent classes weigh up to this (squared for the long absent ones)."""
     rare_class_pixels: Annotated[int, Field(ge=0)] = 64 * 64
     """A class with fewer pixels than this per image in the batch is rare."""
@@ -204,13 +203,15 @@ class Adaptation(Section):
     def _has_required_rows(self):
         if not {"self_training", "iapc"} <= set(self.methods):
             raise ValueError("methods must contain self_training and iapc")
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError("methods must not name a row twice")
         return self
 
 
 class Fidelity(Section):
     """Where the published code, its revision and the paper's text differ: our choice."""
 
-    revision: Literal["2024", "2023"] = "2024"
+    revision: Annotated[Literal["2024", "2023"], BeforeValidator(str)] = "2024"
     """Layout of the prototype similarities in L_PS: mended in 2024, scrambled in 2023."""
     importance: Literal["logits", "probabilities"] = "logits"
     """Importance from raw logits (published code) or from probabilities (paper's text)."""
@@ -226,7 +227,7 @@ class Evaluation(Section):
     image_size: Size = (512, 1024)
     """Images are resized to this; predictions are scored at the labels' own size."""
     batch_size: Count = 2
-    """Images per forward, also for pseudo-labels."""
+    """Images per forward."""
     bn_batches: Count = 100
     """Batches of target images from which BatchNorm statistics are recomputed."""
     bn_batch_size: Count = 6
@@ -284,8 +285,17 @@ class RunConfig(Section):
             root = getattr(self, name).root
             if self.miniature is None and root is None:
                 problems.append(f"{name}.root is missing: name the folder of the data set")
+            if (
+                self.miniature is None
+                and name == "source"
+                and None in (self.source.train, self.source.val)
+            ):
+                problems.append("source.train and source.val are missing: the numbers of images")
             if self.miniature is not None and root is not None:
                 problems.append(f"{name}.root and miniature exclude one another: leave one out")
+        splits = [self.target.train, self.target.dev, self.target.val]
+        if len(set(splits)) < len(splits):
+            problems.append(f"target.train, dev and val must be three splits, got {splits}")
         for name in ("views", "source_training"):
             low, high = getattr(self, name).scale_range
             if low > high:

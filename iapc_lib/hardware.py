@@ -81,5 +81,6 @@ def prepare_machine(config: HardwareConfig) -> Machine:
     device = torch.device("cuda" if use_cuda else "cpu")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
     autocast = config.precision == "bfloat16" or (config.precision == "auto" and use_cuda)
     return Machine(device, autocast, config.workers)

@@ -24,12 +24,12 @@ class ConfigError(ValueError):
 
 
 def project_root() -> Path:
-    """The nearest folder, from the working directory upwards, that holds `papermill_runs`.
+    """The nearest folder, upwards from here, that holds `papermill_runs` and `notebooks`.
 
     Outside a checkout it is the folder that holds the library.
     """
     for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "papermill_runs").is_dir():
+        if (folder / "papermill_runs").is_dir() and (folder / "notebooks").is_dir():
             return folder
     return Path(__file__).resolve().parents[1]
 
@@ -93,7 +93,7 @@ def load_config(
         if not isinstance(changes, Mapping):
             raise ConfigError(f"{where}: {name} must map dotted keys to values, got {changes!r}")
         for key, value in changes.items():
-            _set_dotted(fields, key, value)
+            _set_dotted(fields, str(key), value)
     try:
         return RunConfig.model_validate(fields)
     except ValidationError as error:
@@ -125,4 +125,6 @@ def _explain(where: str, error: dict[str, Any]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not key:
         return f"{where}: {message}"
+    if isinstance(error["input"], dict):
+        return f"{where}: '{key}': {message}"
     return f"{where}: '{key}' = {error['input']!r} is not allowed: {message}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -114,7 +114,7 @@ def write_pseudo_labels(
     config: PseudoLabels,
     classes: ClassSet,
     folder: Path,
-) -> float:
+) -> None:
     """Writes the pseudo-labels of all records; those already there are kept, so it can go on.
 
     Args:
@@ -124,12 +124,9 @@ def write_pseudo_labels(
         config: scales and sizes.
         classes: what the network's channels stand for.
         folder: where the PNGs go, see `pseudo_label_path`.
-
-    Returns:
-        The mean confidence of the pseudo-labels written now, NaN if there were none.
     """
     missing = [r for r in records if not pseudo_label_path(folder, r).exists()]
-    loader = machine.load(_ScaledImages(missing, config), 1, collate=lambda items: items[0])
+    loader = machine.load(_ScaledImages(missing, config), 1, collate=_only_item)
     bar = tqdm(
         loader,
         desc="Pseudo-labels",
@@ -137,10 +134,11 @@ def write_pseudo_labels(
         total=len(records),
         unit="image",
     )
-    confidences = []
     for record, (scaled, size) in zip(missing, bar, strict=True):
         made = _label(machine, network, [s[None] for s in scaled], size, config, classes)
         with atomic_path(pseudo_label_path(folder, record)) as temporary:
             write_train_ids(temporary, made.label)
-        confidences.append(float(made.confidence.mean()))
-    return float(np.mean(confidences)) if confidences else float("nan")
+
+
+def _only_item(items: list) -> Any:
+    return items[0]

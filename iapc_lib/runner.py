@@ -25,6 +25,7 @@ from iapc_lib.runs import (
     Run,
     RunFolderError,
     code_version,
+    file_hash,
     free_megabytes,
     open_run,
     read_json,
@@ -77,7 +78,13 @@ def run_notebooks(
     if not (project_root() / "notebooks").is_dir():
         raise ConfigError(f"{project_root()}: has no notebooks; run iapc inside a checkout")
     run = open_run(preset, out or fields.get("out"), seed, overrides)
-    preflight(run)
+    with run.lock(".runner.lock"):
+        preflight(run)
+        _run_all(run, fields, overrides)
+    return run
+
+
+def _run_all(run: Run, fields: dict[str, Any], overrides: Mapping[str, Any] | None) -> None:
     parameters = {
         "config": fields["config"],
         "out": str(run.folder.resolve()),
@@ -86,15 +93,22 @@ def run_notebooks(
     }
     with tqdm(NOTEBOOKS, desc=run.folder.name, unit="notebook", position=0) as bar:
         for name in bar:
-            _run_notebook(run, name, parameters)
-    return run
+            try:
+                _run_notebook(run, name, parameters)
+            except (OSError, RunFolderError) as error:
+                raise NotebookFailed(f"{name}: {error}") from None
 
 
 def _run_notebook(run: Run, name: str, parameters: dict[str, Any]) -> None:
     source = project_root() / "notebooks" / f"{name}.ipynb"
     executed = run.path("notebooks", f"{name}.ipynb")
     record = run.path("stages", f"notebook_{name}.json")
-    inputs = {"cells": _cells_hash(source), "library": code_version()["sources_sha256"]}
+    given = run.config.source.checkpoint
+    inputs = {
+        "cells": _cells_hash(source),
+        "library": code_version()["sources_sha256"],
+        "checkpoint": file_hash(resolve(given)) if given else None,
+    }
     finished = record.exists() and read_json(record)["inputs"] == inputs and executed.exists()
     if finished and (name != NOTEBOOKS[-1] or run.path("results.json").exists()):
         return
@@ -118,8 +132,6 @@ def _run_notebook(run: Run, name: str, parameters: dict[str, Any]) -> None:
             f"{name}: its kernel died, most likely for want of memory; see {executed}; "
             "what was finished is kept, the same command goes on from there"
         ) from None
-    except OSError as error:
-        raise NotebookFailed(f"{name}: {executed} cannot be written ({error.strerror})") from None
     write_json(record, {"inputs": inputs, "seconds": round(time.monotonic() - began, 1)})
 
 

@@ -13,6 +13,7 @@ results.json              the scores
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import importlib.metadata
@@ -23,23 +24,22 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
+from IPython import get_ipython
 from safetensors import SafetensorError
 
 import iapc_lib
 from iapc_lib.config import RunConfig
 from iapc_lib.hardware import Machine, prepare_machine
-from iapc_lib.presets import load_config, project_root, resolve
+from iapc_lib.presets import PRESET_KEYS, ConfigError, load_config, project_root, resolve
 
-SAVE_EVERY_SECONDS = 10.0
 LOCK_WAIT_SECONDS = 15.0
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "pillow", "papermill")
 
@@ -124,14 +124,6 @@ def code_version() -> dict[str, str | None]:
     }
 
 
-class Stateful(Protocol):
-    """What can be stopped and resumed."""
-
-    def state_dict(self) -> dict: ...
-
-    def load_state_dict(self, state: dict) -> Any: ...
-
-
 @dataclass
 class Run:
     """An open run folder with its configuration. Use `open_run`."""
@@ -161,8 +153,25 @@ class Run:
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
+    def stage_provenance(self) -> dict[str, Any]:
+        """Code version, device and seconds of every finished stage, which may be older than now."""
+        records = [read_json(path) for path in sorted(self.path("stages").glob("*.json"))]
+        return {
+            record["stage"]: {
+                "code": record["provenance"]["code"],
+                "device": record["provenance"]["device"],
+                "seconds": record["seconds"],
+            }
+            for record in records
+            if "provenance" in record
+        }
+
     def stage(
-        self, name: str, inputs: Mapping[str, Any], make: Callable[[], Mapping[str, Any] | None]
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        make: Callable[[], Mapping[str, Any] | None],
+        outputs: Sequence[Path] = (),
     ) -> dict[str, Any]:
         """Runs `make` unless this stage is finished with the same inputs; returns its facts.
 
@@ -172,15 +181,16 @@ class Run:
                 run's configuration. The stage is made again when they change.
             make: does the work and returns JSON-able facts about it. Its files are in place
                 before the record is written, so a stop in between only makes it again.
+            outputs: files that it makes; it is made again when one is gone.
 
         Raises:
             RunFolderError: another process writes to this folder.
         """
         record_path = self.path("stages", f"{name}.json")
-        if (facts := self._finished(record_path, inputs)) is not None:
+        if (facts := self._finished(record_path, inputs, outputs)) is not None:
             return facts
         with self.lock():
-            if (facts := self._finished(record_path, inputs)) is not None:
+            if (facts := self._finished(record_path, inputs, outputs)) is not None:
                 return facts
             began = time.monotonic()
             facts = dict(make() or {})
@@ -194,16 +204,22 @@ class Run:
             write_json(record_path, record)
         return facts
 
-    def _finished(self, record_path: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
-        if not record_path.exists():
+    def _finished(
+        self, record_path: Path, inputs: Mapping[str, Any], outputs: Sequence[Path]
+    ) -> dict[str, Any] | None:
+        if not record_path.exists() or not all(path.exists() for path in outputs):
             return None
         record = read_json(record_path)
         return record["facts"] if record["inputs"] == dict(inputs) else None
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keeps other writers away from the folder; the system lifts it when a process dies."""
-        lock = FileLock(self.path(".lock"))
+    def lock(self, name: str = ".lock") -> Iterator[None]:
+        """Keeps other writers away from the folder; the system lifts it when a process dies.
+
+        Raises:
+            RunFolderError: another process holds it, or the folder cannot be written.
+        """
+        lock = FileLock(self.path(name))
         try:
             # A killed run's notebook kernel needs a moment to notice that its parent is gone.
             lock.acquire(timeout=LOCK_WAIT_SECONDS)
@@ -212,45 +228,12 @@ class Run:
                 f"{self.folder}: another process is writing to this run folder; "
                 "wait for it to finish or choose another folder with `out` (--out)"
             ) from None
+        except OSError as error:
+            raise RunFolderError(f"{self.folder}: cannot be written ({error.strerror})") from None
         try:
             yield
         finally:
             lock.release()
-
-
-class Checkpointer:
-    """Saves a training's state now and then, so that a killed run goes on bit for bit."""
-
-    def __init__(self, run: Run, name: str, state: Stateful):
-        self.path = self.path_of(run, name)
-        self.state = state
-        self.device = run.machine.device
-        self.saved = time.monotonic()
-
-    def restore(self) -> int:
-        """Loads the saved state, if there is one; returns the step to go on with."""
-        if not self.path.exists():
-            return 0
-        try:
-            saved = torch.load(self.path, map_location=self.device, weights_only=True)
-        except Exception as error:
-            raise RunFolderError(
-                f"{self.path}: the saved state cannot be read ({error}); delete it to start again"
-            ) from error
-        self.state.load_state_dict(saved["state"])
-        return saved["step"]
-
-    def save_if_due(self, step: int) -> None:
-        """Saves when the last save is some seconds ago; `step` is the next one to run."""
-        if time.monotonic() - self.saved >= SAVE_EVERY_SECONDS:
-            with atomic_path(self.path) as temporary:
-                torch.save({"step": step, "state": self.state.state_dict()}, temporary)
-            self.saved = time.monotonic()
-
-    @staticmethod
-    def path_of(run: Run, name: str) -> Path:
-        """Where the state of a training is saved; removed when its result is."""
-        return run.path("states", f"{name}.pt")
 
 
 def open_run(
@@ -268,8 +251,8 @@ def open_run(
         overrides: dotted keys and their values.
 
     Raises:
-        ConfigError: a key or value is not allowed.
-        RunFolderError: the folder cannot be written or belongs to other parameters.
+        ConfigError: a key, a value or a parameter given to papermill is not allowed.
+        RunFolderError: the folder cannot be written or holds work of other parameters.
     """
     if not isinstance(config, RunConfig):
         config = load_config(config, seed, overrides)
@@ -279,10 +262,14 @@ def open_run(
         folder = resolve(out)
     about = folder / "run.json"
     described = config.model_dump(mode="json", exclude={"hardware"})
+    _refuse_unknown_parameters()
     if about.exists():
         existing = read_json(about)
         changes = list(_differences(existing.get("config", {}), described))
-        if changes:
+        empty = not folder.joinpath("stages").exists() and not folder.joinpath("states").exists()
+        if changes and empty:
+            write_json(about, {"format": 1, "config": described})
+        elif changes:
             raise RunFolderError(
                 f"{folder}: was made with other parameters ({'; '.join(changes)}); "
                 "choose another folder with `out` (--out), or delete it"
@@ -294,6 +281,19 @@ def open_run(
     else:
         write_json(about, {"format": 1, "config": described})
     return Run(folder, config)
+
+
+def _refuse_unknown_parameters() -> None:
+    """papermill only warns of a misspelt parameter, and the notebook would run without it."""
+    shell = get_ipython()
+    cells = shell.user_ns.get("In", []) if shell is not None else []
+    for cell in cells:
+        if not cell.startswith("# Parameters\n"):
+            continue
+        for statement in ast.parse(cell).body:
+            name = ast.unparse(statement.targets[0])
+            if name not in PRESET_KEYS:
+                raise ConfigError(f"unknown parameter '{name}'; allowed: {', '.join(PRESET_KEYS)}")
 
 
 def free_megabytes(folder: Path) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -22,13 +23,14 @@ from iapc_lib.data.dataset import (
     to_channels,
     to_tensor,
 )
-from iapc_lib.data.layouts import Record
+from iapc_lib.data.layouts import Record, domain_root
 from iapc_lib.data.views import draw_order
 from iapc_lib.deeplab import DeepLabV2, upsample
 from iapc_lib.hardware import Machine
 from iapc_lib.losses import weighted_cross_entropy
 from iapc_lib.optimizers import make_optimizer, set_learning_rate
-from iapc_lib.runs import Checkpointer, Run
+from iapc_lib.resume import Checkpointer
+from iapc_lib.runs import Run
 
 
 def photometric_jitter(image: np.ndarray, strength: float, rng: random.Random) -> np.ndarray:
@@ -139,6 +141,9 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
     Returns:
         The network in evaluation mode, and the history: a dict per step with `step`, `loss`
         and `learning_rate`.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite; names the step.
     """
     config, machine = run.config.source_training, run.machine
     classes = run.config.class_set
@@ -146,7 +151,8 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
     weight = None
     if config.class_weight_power > 0:
         weight = frequency_weights(records, classes, config.class_weight_power).to(machine.device)
-    checkpointer = Checkpointer(run, "source_training", training)
+    made_from = {"data": domain_root(run.config, "source").name}
+    checkpointer = Checkpointer(run, "source_training", training, made_from)
     start = checkpointer.restore()
     dataset = SourceDataset(records, config, classes, run.config.seed)
     positions = range(start * config.batch_size, config.steps * config.batch_size)
@@ -161,6 +167,8 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
             (labels != IGNORE).sum() if weight is None else weight[labels[labels != IGNORE]].sum()
         )
         loss = per_pixel.sum() / weight_sum.clamp(min=1)
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"source training: the loss of step {step} is {loss.item()}")
         training.optimizer.zero_grad()
         loss.backward()
         training.optimizer.step()

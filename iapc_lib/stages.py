@@ -22,16 +22,21 @@ from iapc_lib.deeplab import DeepLabV2, upsample
 from iapc_lib.evaluation import confusion_matrix, recompute_batchnorm, scores
 from iapc_lib.presets import resolve
 from iapc_lib.pseudo_labels import pseudo_label_path, write_pseudo_labels
-from iapc_lib.runs import Checkpointer, Run, atomic_path, file_hash, write_json
+from iapc_lib.resume import Checkpointer
+from iapc_lib.runs import Run, RunFolderError, atomic_path, file_hash, write_json
 from iapc_lib.source_training import train_source
 
 WATCHED_IMAGES = 3
 WATCHES_PER_RUN = 6
 
 
-def data(run_or_config: Run | RunConfig) -> dict[str, Path]:
-    """The roots of the `source` and `target` data sets; the miniature's are drawn if missing."""
-    config = run_or_config.config if isinstance(run_or_config, Run) else run_or_config
+def data(run: Run) -> dict[str, Path]:
+    """The roots of the `source` and `target` data sets; the miniature's are drawn if missing.
+
+    Raises:
+        RunFolderError: the folder of the drawings cannot be written.
+    """
+    config = run.config
     roots = {domain: domain_root(config, domain) for domain in ("source", "target")}
     mini = config.miniature
     if mini is not None:
@@ -40,16 +45,22 @@ def data(run_or_config: Run | RunConfig) -> dict[str, Path]:
             "target": {"train": mini.target_train, "dev": mini.target_dev, "val": mini.target_val},
         }
         for domain, root in roots.items():
-            root.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(root.with_name(f".{root.name}.lock")):
-                if not root.exists():
-                    layout = getattr(config, domain).layout
-                    write_world(layout, root, counts=counts[domain], size=mini.size, seed=mini.seed)
+            layout = getattr(config, domain).layout
+            try:
+                root.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(root.with_name(f".{root.name}.lock")):
+                    if not root.exists():
+                        write_world(
+                            layout, root, counts=counts[domain], size=mini.size, seed=mini.seed
+                        )
+            except OSError as error:
+                raise RunFolderError(f"{root}: cannot be written ({error.strerror})") from error
     return roots
 
 
 def source_network(run: Run) -> DeepLabV2:
     """The source network in evaluation mode: trained on the rendered images, or the given one."""
+    data(run)
     path = run.path("source.safetensors")
     given = run.config.source.checkpoint
     inputs = {
@@ -62,15 +73,14 @@ def source_network(run: Run) -> DeepLabV2:
             network, _ = load_network(resolve(given), run.config)
             history = []
         else:
-            data(run)
             train, _ = source_records(run.config)
             network, history = train_source(run, train)
         save_network(path, network, run.config, what="source network", provenance=run.provenance())
         write_json(run.path("history_source.json"), history)
-        Checkpointer.path_of(run, "source_training").unlink(missing_ok=True)
         return {"sha256": file_hash(path)}
 
-    run.stage("source_network", inputs, make)
+    run.stage("source_network", inputs, make, [path])
+    Checkpointer.path_of(run, "source_training").unlink(missing_ok=True)
     return load_network(path, run.config)[0].to(run.machine.device)
 
 
@@ -91,7 +101,8 @@ def bn_recomputed_network(run: Run) -> DeepLabV2:
         )
         return {"sha256": file_hash(path)}
 
-    run.stage("bn_recomputed", {"source": file_hash(run.path("source.safetensors"))}, make)
+    inputs = {"source": file_hash(run.path("source.safetensors")), "data": _target(run)}
+    run.stage("bn_recomputed", inputs, make, [path])
     return load_network(path, run.config)[0].to(run.machine.device)
 
 
@@ -106,23 +117,23 @@ def pseudo_labels(run: Run, bn_teacher: bool = False) -> tuple[list[Record], lis
     teacher = bn_recomputed_network(run) if bn_teacher else source_network(run)
     weights = run.path("adapted_bn_recomputed.safetensors" if bn_teacher else "source.safetensors")
     folder = run.path("pseudo_labels_bn_teacher" if bn_teacher else "pseudo_labels")
-    data(run)
     records = target_records(run.config, "train", labels=False)
+    files = [pseudo_label_path(folder, record) for record in records]
     teacher_hash = file_hash(weights)
 
     def make() -> dict[str, Any]:
-        made_by = folder / "teacher.txt"
-        if folder.exists() and not (made_by.exists() and made_by.read_text() == teacher_hash):
+        made_by, made_from = folder / "made_from.txt", f"{teacher_hash} {_target(run)}"
+        if folder.exists() and not (made_by.exists() and made_by.read_text() == made_from):
             shutil.rmtree(folder)
         with atomic_path(made_by) as temporary:
-            temporary.write_text(teacher_hash)
+            temporary.write_text(made_from)
         write_pseudo_labels(
             run.machine, teacher, records, run.config.pseudo_labels, run.config.class_set, folder
         )
         return {"images": len(records)}
 
-    run.stage(folder.name, {"teacher": teacher_hash}, make)
-    return records, [pseudo_label_path(folder, record) for record in records]
+    run.stage(folder.name, {"teacher": teacher_hash, "data": _target(run)}, make, files)
+    return records, files
 
 
 def adapted_path(run: Run, method: str) -> Path:
@@ -163,11 +174,12 @@ def adapted_network(run: Run, method: str = "iapc") -> DeepLabV2:
             network = recompute_batchnorm(run.machine, network, records, run.config.evaluation)
         save_network(path, network, run.config, what=method, provenance=run.provenance())
         write_json(run.path(f"history_{method}.json"), history)
-        Checkpointer.path_of(run, f"adaptation_{method}").unlink(missing_ok=True)
         return {"sha256": file_hash(path)}
 
     teacher_hash = file_hash(adapted_path(run, "bn_recomputed" if bn_teacher else "source_only"))
-    run.stage(f"adaptation_{method}", {"teacher": teacher_hash}, make)
+    inputs = {"teacher": teacher_hash, "data": _target(run)}
+    run.stage(f"adaptation_{method}", inputs, make, [path])
+    Checkpointer.path_of(run, f"adaptation_{method}").unlink(missing_ok=True)
     return load_network(path, run.config)[0].to(run.machine.device)
 
 
@@ -229,9 +241,13 @@ def row_scores(run: Run, method: str, split: str) -> dict[str, Any]:
         )
         return scores(confusion, run.config.class_set)
 
-    return run.stage(
-        f"scores_{method}_{split}", {"network": file_hash(adapted_path(run, method))}, make
-    )
+    inputs = {"network": file_hash(adapted_path(run, method)), "data": _target(run)}
+    return run.stage(f"scores_{method}_{split}", inputs, make)
+
+
+def _target(run: Run) -> str:
+    """Names the target data: a changed drawing is another name."""
+    return domain_root(run.config, "target").name
 
 
 def home_scores(run: Run) -> dict[str, Any]:
@@ -250,7 +266,10 @@ def home_scores(run: Run) -> dict[str, Any]:
         )
         return scores(confusion, run.config.class_set)
 
-    inputs = {"network": file_hash(run.path("source.safetensors"))}
+    inputs = {
+        "network": file_hash(run.path("source.safetensors")),
+        "data": domain_root(run.config, "source").name,
+    }
     return run.stage("scores_source_home", inputs, make)
 
 
@@ -263,7 +282,7 @@ def results(run: Run) -> dict[str, Any]:
         "classes": list(run.config.class_set.names),
         "scores": {method: row_scores(run, method, "val") for method in rows(run.config)},
         "dev_scores": {},
-        "provenance": run.provenance(),
+        "provenance": {**run.provenance(), "stages": run.stage_provenance()},
     }
     if run.config.target.dev is not None:
         table["dev_scores"] = {m: row_scores(run, m, "dev") for m in rows(run.config)}

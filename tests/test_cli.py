@@ -17,6 +17,7 @@ from iapc_lib.cli import app
 from iapc_lib.data.layouts import domain_root
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.presets import load_config
+from iapc_lib.runs import open_run
 
 PRESET = str(PRESETS / "mini_gta5.yaml")
 
@@ -57,9 +58,9 @@ def test_bad_configurations_are_refused_with_exit_2(tmp_path):
 def test_bad_data_is_refused_by_file_before_any_work(tmp_path):
     overrides = tiny_overrides(tmp_path / "data")
     arguments = (PRESET, "--out", tmp_path / "run", *settings(overrides))
-    config = load_config(PRESET, 0, overrides)
-    stages.data(config)
-    root = domain_root(config, "source")
+    scratch = open_run(PRESET, tmp_path / "scratch", 0, overrides)
+    stages.data(scratch)
+    root = domain_root(scratch.config, "source")
     label = root / "labels" / "00002.png"
     Image.open(label).resize((20, 10), 0).save(label)
     (root / "images" / "00004.png").write_bytes(b"no image")
@@ -78,6 +79,8 @@ def test_bad_folders_and_checkpoints_are_refused(tmp_path, data_folder, monkeypa
     save_network(net, DeepLabV2(16, config.model), config.model_copy(update={"classes": 16}))
     message = refused(*run, *settings({**overrides, "source.checkpoint": str(net)}))
     assert "net.safetensors: is of another architecture: it has 16 classes" in message
+    # Nothing was made there: the corrected command may use the same folder.
+    stages.source_network(open_run(PRESET, tmp_path / "run", 0, overrides))
     assert "was made with other parameters" in refused(*run, *settings(overrides), "--seed", "3")
     (tmp_path / "file").write_text("")
     assert "cannot be written" in refused(PRESET, "--out", tmp_path / "file" / "run")

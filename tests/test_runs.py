@@ -18,7 +18,9 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from iapc_lib import runs, stages
+from iapc_lib import adaptation, resume, runs, stages
+from iapc_lib.config import Model
+from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.presets import ConfigError, load_config
 from iapc_lib.runs import RunFolderError, open_run, write_json
 
@@ -36,8 +38,14 @@ PRESET = PRESETS / "mini_gta5.yaml"
         ({"views.crop_size": [500, 500]}, r"views.crop_size \[500, 500\] does not fit"),
         ({"scenario.x": 1}, "goes through 'scenario', which is no section"),
         ({"target.root": "x"}, "target.root and miniature exclude one another"),
-        ({"fidelity.parameter_visits": "published"}, "must be 'once'"),
-        ({"adaptation.methods": ["iapc"]}, "methods must contain self_training and iapc"),
+        (
+            {"fidelity.parameter_visits": "published", "adaptation.optimizer.name": "adamw"},
+            "must be 'once'",
+        ),
+        ({"adaptation.methods": ["iapc"]}, "'adaptation': methods must contain self_training"),
+        ({"target.dev": "val"}, "must be three splits"),
+        ({"pseudo_labels.scales": []}, "'pseudo_labels.scales'"),
+        ({"miniature": None}, "source.root is missing.*source.train and source.val are missing"),
     ],
 )
 def test_impossible_configurations_are_refused_by_name(overrides, message):
@@ -64,7 +72,8 @@ def test_presets_are_valid_as_file_and_as_papermill_mapping(path):
 
 
 def test_run_folder_of_other_parameters_is_refused_and_hardware_is_not_a_parameter(tmp_path):
-    open_run(PRESET, tmp_path / "run", 0, {"hardware.device": "cpu"})
+    first = open_run(PRESET, tmp_path / "run", 0, {"hardware.device": "cpu"})
+    first.stage("something", {}, dict)
     open_run(PRESET, tmp_path / "run", 0, {"hardware.precision": "float32"})
     with pytest.raises(
         RunFolderError, match=r"run: was made with other parameters \(seed is 1, there 0\)"
@@ -132,14 +141,16 @@ def test_second_writer_is_refused(tiny_run, monkeypatch):
 
 KILLED_RUN = """
 import os, signal, sys
-from iapc_lib import adaptation, runs, source_training, stages
+from iapc_lib import adaptation, resume, runs, source_training, stages
 
-runs.SAVE_EVERY_SECONDS = 0
+resume.SAVE_EVERY_SECONDS = resume.SAVE_PAUSE = 0
 folder, preset, overrides, module, kill_at = eval(sys.argv[1])
 module = {"source": source_training, "adaptation": adaptation}[module]
 real = module.set_learning_rate
 
 def set_learning_rate(optimizer, config, step):
+    with open(folder + "-steps.txt", "a") as log:
+        log.write(f"{module.__name__} {step}\\n")
     if step == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(optimizer, config, step)
@@ -149,11 +160,11 @@ stages.adapted_network(runs.open_run(preset, folder, 0, overrides))
 """
 
 
-def test_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path, data_folder):
+def test_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path, data_folder, monkeypatch):
     overrides = tiny_overrides(data_folder)
     whole = open_run(PRESET, tmp_path / "whole", 0, overrides)
     stages.adapted_network(whole)
-    for module, kill_at in (("source", 4), ("adaptation", 3)):
+    for module, kill_at in (("source", 4), ("source", 5), ("adaptation", 3)):
         arguments = (str(tmp_path / "killed"), str(PRESET), overrides, module, kill_at)
         killed = subprocess.run(
             [sys.executable, "-c", KILLED_RUN, repr(arguments)], capture_output=True
@@ -162,8 +173,17 @@ def test_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path, data_folde
     states = list((tmp_path / "killed" / "states").iterdir())
     assert [path.name for path in states] == ["adaptation_iapc.pt"]
     assert torch.load(states[0], weights_only=True)["step"] == 3
+    began = (tmp_path / "killed-steps.txt").read_text().split("\n")
+    source_steps = [line.split()[1] for line in began if line.startswith("iapc_lib.source")]
+    assert source_steps == ["0", "1", "2", "3", "4", "4", "5"]  # went on, not started again
     resumed = open_run(PRESET, tmp_path / "killed", 0, overrides)
+    steps = []
+    real = adaptation.set_learning_rate
+    monkeypatch.setattr(
+        adaptation, "set_learning_rate", lambda *a: (steps.append(a[2]), real(*a))[1]
+    )
     stages.adapted_network(resumed)
+    assert steps == [3, 4, 5]
     for name in ("source", "adapted"):
         expected = load_file(whole.path(f"{name}.safetensors"))
         found = load_file(resumed.path(f"{name}.safetensors"))
@@ -195,6 +215,26 @@ def test_sixteen_class_network_has_no_19_class_score(tmp_path, data_folder):
     row = stages.row_scores(run, "source_only", "val")
     assert row["miou_19"] is None and row["miou"] == row["miou_16"] and row["miou_13"] is not None
     assert "terrain" not in row["iou"]
+
+
+def test_state_of_another_teacher_is_left_aside(tiny_run, monkeypatch):
+    state = DeepLabV2(19, Model(layers=(1, 1, 1, 1), base_width=8))
+    monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0)
+    resume.Checkpointer(tiny_run, "x", state, {"teacher": "a"}).save_if_due(5)
+    assert resume.Checkpointer(tiny_run, "x", state, {"teacher": "a"}).restore() == 5
+    assert resume.Checkpointer(tiny_run, "x", state, {"teacher": "b"}).restore() == 0
+    tiny_run.path("states", "x.pt").write_bytes(b"damaged")
+    with pytest.raises(RunFolderError, match="x.pt: the saved state cannot be read"):
+        resume.Checkpointer(tiny_run, "x", state, {"teacher": "a"}).restore()
+
+
+def test_deleted_result_is_made_again(tiny_run):
+    stages.pseudo_labels(tiny_run)
+    records, files = stages.pseudo_labels(tiny_run)
+    before = files[0].read_bytes()
+    files[0].unlink()
+    stages.pseudo_labels(tiny_run)
+    assert files[0].read_bytes() == before
 
 
 def test_given_source_checkpoint_replaces_source_training(tmp_path, data_folder):

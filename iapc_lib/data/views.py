@@ -7,6 +7,7 @@ function of (seed, position in training) alone: workers, resumes and processes s
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -167,9 +168,14 @@ def random_crop(image: Image.Image, size: tuple[int, int], rng: random.Random) -
 def draw_order(seed: int, purpose: str, position: int, length: int) -> int:
     """Which of `length` images is seen at a position of training: each once before any again."""
     epoch, place = divmod(position, length)
+    return _epoch_order(seed, purpose, epoch, length)[place]
+
+
+@functools.lru_cache(maxsize=8)
+def _epoch_order(seed: int, purpose: str, epoch: int, length: int) -> list[int]:
     order = list(range(length))
     random.Random(f"{seed}/{purpose}/order/{epoch}").shuffle(order)
-    return order[place]
+    return order
 
 
 class ViewsDataset(Dataset):
