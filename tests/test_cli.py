@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 
+import papermill
 import pytest
 import yaml
 from conftest import PRESETS, tiny_overrides
+from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -107,6 +109,24 @@ def test_the_set_runs_from_end_to_end_and_a_second_time_at_once(tmp_path, data_f
     again = iapc(*arguments)
     assert again.exit_code == 0 and again.stdout == first.stdout
     assert all(path.stat().st_mtime_ns == time for path, time in times.items() if path.is_file())
+
+
+def test_one_notebook_alone_makes_what_it_needs_and_refuses_a_misspelt_parameter(
+    tmp_path, data_folder
+):
+    preset = yaml.safe_load((PRESETS / "mini_gta5.yaml").read_text())  # as `papermill -f` does
+    preset |= {"overrides": tiny_overrides(data_folder), "out": str(tmp_path / "run")}
+    notebooks = PRESETS.parent / "notebooks"
+    executed = tmp_path / "executed.ipynb"
+
+    def execute(name: str, **parameters):
+        source = notebooks / f"{name}.ipynb"
+        papermill.execute_notebook(source, executed, parameters, progress_bar=False, cwd=notebooks)
+
+    execute("06_results", **preset)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["scores"]["iapc"]
+    with pytest.raises(PapermillExecutionError, match="unknown parameter 'sede'; allowed: config"):
+        execute("00_data", **preset, sede=3)
 
 
 def test_failing_notebook_is_named_with_its_error_and_exit_1(tmp_path, data_folder, monkeypatch):

@@ -192,6 +192,7 @@ def test_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path, data_folde
         resumed.path("history_iapc.json")
     )
     assert not list(resumed.path("states").iterdir())
+    assert stages.results(resumed)["scores"] == stages.results(whole)["scores"]
 
 
 def test_results_have_the_promised_form(tiny_run):
