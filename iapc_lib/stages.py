@@ -207,10 +207,7 @@ class _Watch:
         student.train(was_training)
         if config.target.dev is None:
             return {}
-        confusion = confusion_matrix(
-            machine, student, self.dev, config.evaluation, config.class_set
-        )
-        return {"dev_miou": scores(confusion, config.class_set)["miou"]}
+        return {"dev_miou": _scores(self.run, student, self.dev)["miou"]}
 
 
 def watched_records(run: Run) -> list[Record]:
@@ -231,23 +228,10 @@ def row_scores(run: Run, method: str, split: str) -> dict[str, Any]:
 
     def make() -> dict[str, Any]:
         records = target_records(run.config, split, labels=True)
-        confusion = confusion_matrix(
-            run.machine,
-            network,
-            records,
-            run.config.evaluation,
-            run.config.class_set,
-            description=f"Scoring {method} on {split}",
-        )
-        return scores(confusion, run.config.class_set)
+        return _scores(run, network, records, f"Scoring {method} on {split}")
 
     inputs = {"network": file_hash(adapted_path(run, method)), "data": _target(run)}
     return run.stage(f"scores_{method}_{split}", inputs, make)
-
-
-def _target(run: Run) -> str:
-    """Names the target data: a changed drawing is another name."""
-    return domain_root(run.config, "target").name
 
 
 def home_scores(run: Run) -> dict[str, Any]:
@@ -256,21 +240,29 @@ def home_scores(run: Run) -> dict[str, Any]:
 
     def make() -> dict[str, Any]:
         _, records = source_records(run.config)
-        confusion = confusion_matrix(
-            run.machine,
-            network,
-            records,
-            run.config.evaluation,
-            run.config.class_set,
-            "Scoring at home",
-        )
-        return scores(confusion, run.config.class_set)
+        return _scores(run, network, records, "Scoring at home")
 
     inputs = {
         "network": file_hash(run.path("source.safetensors")),
         "data": domain_root(run.config, "source").name,
     }
     return run.stage("scores_source_home", inputs, make)
+
+
+def _scores(
+    run: Run, network: DeepLabV2, records: list[Record], description: str | None = None
+) -> dict[str, Any]:
+    config = run.config
+    classes = config.class_set
+    counts = confusion_matrix(
+        run.machine, network, records, config.evaluation, classes, description
+    )
+    return scores(counts, classes)
+
+
+def _target(run: Run) -> str:
+    """Names the target data: a changed drawing is another name."""
+    return domain_root(run.config, "target").name
 
 
 def results(run: Run) -> dict[str, Any]:
