@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lab lint clean
+.PHONY: setup demo test lab notebooks lint clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,11 @@ test: setup
 
 lab: setup
 	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+# Executes the notebooks in place, as they are committed.
+notebooks: setup
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 lint: setup
 	$(BIN)/ruff check --fix
