@@ -22,6 +22,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from IPython import get_ipython
 from safetensors import SafetensorError
 
 import iapc_lib
@@ -285,7 +285,8 @@ def open_run(
 
 def _refuse_unknown_parameters() -> None:
     """papermill only warns of a misspelt parameter, and the notebook would run without it."""
-    shell = get_ipython()
+    ipython = sys.modules.get("IPython")  # not imported: this is no notebook
+    shell = ipython.get_ipython() if ipython is not None else None
     cells = shell.user_ns.get("In", []) if shell is not None else []
     for cell in cells:
         if not cell.startswith("# Parameters\n"):
