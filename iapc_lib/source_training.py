@@ -36,7 +36,7 @@ from iapc_lib.runs import Run
 def photometric_jitter(image: np.ndarray, strength: float, rng: random.Random) -> np.ndarray:
     """Random colours, contrast, brightness, gamma and noise.
 
-    Without it, recomputing BatchNorm statistics alone would undo most of a photometric domain gap.
+    It makes the source network less sensitive to the colours of the one world that it sees.
 
     Args:
         image: (H, W, 3) uint8 RGB.

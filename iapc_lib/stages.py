@@ -115,11 +115,10 @@ def pseudo_labels(run: Run, bn_teacher: bool = False) -> tuple[list[Record], lis
             (our extension) instead of the source network itself.
     """
     teacher = bn_recomputed_network(run) if bn_teacher else source_network(run)
-    weights = run.path("adapted_bn_recomputed.safetensors" if bn_teacher else "source.safetensors")
     folder = run.path("pseudo_labels_bn_teacher" if bn_teacher else "pseudo_labels")
     records = target_records(run.config, "train", labels=False)
     files = [pseudo_label_path(folder, record) for record in records]
-    teacher_hash = file_hash(weights)
+    teacher_hash = file_hash(adapted_path(run, "bn_recomputed" if bn_teacher else "source_only"))
 
     def make() -> dict[str, Any]:
         made_by, made_from = folder / "made_from.txt", f"{teacher_hash} {_target(run)}"
