@@ -285,18 +285,22 @@ def projection(
         prototypes: (Q, 2) float.
         prototype_labels: (Q,) train ids.
     """
-    axes = _axes(6.5, 5)
+    axes = _axes(8, 5)
     colors = np.where((labels == IGNORE)[:, None], 170, PALETTE[labels]) / 255
     axes.scatter(*points.T, c=colors, s=10, linewidths=0)
-    axes.scatter(
-        *prototypes.T,
-        c=PALETTE[prototype_labels] / 255,
-        s=190,
-        marker="*",
-        edgecolors="black",
-        zorder=3,
-    )
     for point, label in zip(prototypes, prototype_labels, strict=True):
-        axes.annotate(NAMES[label], point, (7, 4), textcoords="offset points", fontsize=8, zorder=4)
+        axes.scatter(
+            *point,
+            color=PALETTE[label] / 255,
+            s=190,
+            marker="*",
+            edgecolors="black",
+            zorder=3,
+            label=NAMES[label],
+        )
+    # Beside the axes: names at the stars would cover one another where classes are close.
+    axes.legend(
+        title="prototypes", frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
+    )
     axes.set(xlabel="first component", ylabel="second component")
     return axes.figure
