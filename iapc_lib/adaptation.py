@@ -63,6 +63,8 @@ class LossTerms:
     """(K,) state of the class weights for the next update."""
     importance: Tensor
     """(N, H, W) of the source network."""
+    similarity: Tensor
+    """(N, K, h, w) of the student's features with the prototypes, detached."""
     prototype_label: Tensor
     """(N, h, w) int64 class of the nearest prototype."""
     agreement: Tensor
@@ -94,6 +96,7 @@ def iapc_losses(
         labels, often, losses.class_weight_ceiling, losses.rare_class_pixels
     )
     logits = upsample(student.logits, size)
+    log_probabilities = logits.log_softmax(dim=1)
     with torch.no_grad():
         importance = importance_map(upsample(source_logits, size), fidelity.importance)
         memory_label = upsample(memory.logits, size).max(dim=1).indices
@@ -102,21 +105,20 @@ def iapc_losses(
     similarity = prototype_similarity(student.features, prototypes)
     nearest = prototype_labels(similarity.detach())
     nearest_up = resample_labels(nearest, size)
-    if fidelity.revision == "2023":
-        similarity = scrambled_2023(similarity)
+    laid_out = scrambled_2023(similarity) if fidelity.revision == "2023" else similarity
 
     towards_prototype, towards_prediction = prototype_symmetric_loss(
-        logits, upsample(similarity, size), nearest_up
+        log_probabilities, upsample(laid_out, size), nearest_up, logits.max(dim=1).indices
     )
     terms = {
         "importance_aware": losses.importance_aware
-        * importance_aware_loss(logits, labels, importance, weight),
+        * importance_aware_loss(log_probabilities, labels, importance, weight),
         "prototype_symmetric_label": losses.prototype_symmetric * towards_prototype,
         "prototype_symmetric_similarity": losses.prototype_symmetric * towards_prediction,
         "prototype_enhanced": losses.prototype_enhanced
-        * prototype_enhanced_loss(logits, labels, nearest_up, weight),
+        * prototype_enhanced_loss(log_probabilities, labels, nearest_up, weight),
         "information_maximization": losses.information_maximization
-        * information_maximization_loss(logits),
+        * information_maximization_loss(log_probabilities),
     }
     return LossTerms(
         total=sum(terms.values()),
@@ -124,6 +126,7 @@ def iapc_losses(
         class_weight=weight,
         often=often,
         importance=importance,
+        similarity=similarity.detach(),
         prototype_label=nearest,
         agreement=nearest_up == labels,
     )

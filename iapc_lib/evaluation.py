@@ -7,6 +7,7 @@ BatchNorm statistics recomputed on the target.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,23 @@ from iapc_lib.hardware import Machine
 
 
 @torch.no_grad()
+def predict_labels(
+    machine: Machine, network: DeepLabV2, images: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """The class with the largest up-sampled logit at every pixel.
+
+    Args:
+        machine: that computes.
+        network: used in the mode in which it is.
+        images: (N, 3, h, w) uint8 RGB.
+        size: (H, W) of the result.
+
+    Returns:
+        (N, H, W) int64 channel numbers, on the network's device.
+    """
+    return upsample(machine.forward(network, images).logits, size).max(dim=1).indices
+
+
 def confusion_matrix(
     machine: Machine,
     network: DeepLabV2,
@@ -50,11 +68,10 @@ def confusion_matrix(
     dataset = ImageDataset(records, config.image_size, classes)
     loader = machine.load(dataset, config.batch_size, collate=list)
     for batch in tqdm(loader, desc=description, disable=description is None, leave=False):
-        logits = machine.forward(network, torch.stack([item["image"] for item in batch])).logits
-        for scores, item in zip(logits, batch, strict=True):
-            prediction = upsample(scores[None], item["size"]).argmax(dim=1)
-            label = item["label"].to(machine.device)
-            counts += count_pairs(label, prediction[0], len(classes))
+        for size, items in itertools.groupby(batch, key=lambda item: item["size"]):
+            images, labels = zip(*((item["image"], item["label"]) for item in items), strict=True)
+            predictions = predict_labels(machine, network, torch.stack(images), size)
+            counts += count_pairs(torch.stack(labels).to(machine.device), predictions, len(classes))
     network.train(was_training)
     return counts.double().cpu()
 

@@ -1,8 +1,9 @@
 """The four losses of IAPC and the class weights: pure functions, one term each.
 
-Logits are up-sampled, (N, K, H, W); labels are (N, H, W) int64, 255 = ignore. Each loss is a
-mean over *all* N * H * W pixels: a pixel that does not take part adds nothing to the sum but
-counts in the mean, and class weights do not normalise it (method.md, 4).
+Predictions are log-probabilities (N, K, H, W), the log-soft-max of the up-sampled logits, so that
+the terms share one soft-max; labels are (N, H, W) int64, 255 = ignore. Each loss is a mean over
+*all* N * H * W pixels: a pixel that does not take part adds nothing to the sum but counts in the
+mean, and class weights do not normalise it (method.md, 4).
 """
 
 from __future__ import annotations
@@ -36,67 +37,74 @@ def class_weights(
         ceiling: weight of a class that is rare in the batch.
         rare_class_pixels: a class with fewer pixels per image is rare, absent ones included.
     """
-    num_classes = len(often)
-    counts = torch.bincount(labels[labels != IGNORE].flatten(), minlength=num_classes)
+    # bincount and boolean indexing would make a GPU wait for its host.
+    bins = torch.zeros(IGNORE + 1, dtype=torch.int64, device=labels.device)
+    counts = bins.scatter_add(0, labels.flatten(), torch.ones_like(labels).flatten())[: len(often)]
     rare = 1 + (ceiling - 1) * (counts < rare_class_pixels * len(labels)).to(often.dtype)
     absent = 1 + (ceiling - 1) * (counts == 0).to(often.dtype)
     often = 0.9 * often + 0.1 * absent
     return ClassWeights(rare * often, often)
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
-    """w[y] * -log softmax[y] of every pixel, (N, H, W); 0 where the label is 255."""
-    return F.cross_entropy(logits, labels, weight, ignore_index=IGNORE, reduction="none")
+def weighted_cross_entropy(
+    log_probabilities: Tensor, labels: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """-w[y] * log p[y] of every pixel, (N, H, W); 0 where the label is 255."""
+    return F.nll_loss(log_probabilities, labels, weight, ignore_index=IGNORE, reduction="none")
 
 
 def importance_aware_loss(
-    logits: Tensor, labels: Tensor, importance: Tensor, weight: Tensor
+    log_probabilities: Tensor, labels: Tensor, importance: Tensor, weight: Tensor
 ) -> Tensor:
     """L_IA: cross-entropy with the pseudo-label, weighted by importance and class.
 
     Args:
-        logits: (N, K, H, W) of the student.
+        log_probabilities: (N, K, H, W) of the student.
         labels: (N, H, W) pseudo-labels.
         importance: (N, H, W) of the source network, see `importance_map`.
         weight: (K,) class weights.
     """
-    return (importance * weighted_cross_entropy(logits, labels, weight)).mean()
+    return (importance * weighted_cross_entropy(log_probabilities, labels, weight)).mean()
 
 
 def prototype_symmetric_loss(
-    logits: Tensor, similarity: Tensor, prototype_labels: Tensor
+    log_probabilities: Tensor,
+    similarity: Tensor,
+    prototype_labels: Tensor,
+    predicted_labels: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """L_PS: prediction towards prototype label, and similarity towards predicted label.
 
     Args:
-        logits: (N, K, H, W) of the student.
+        log_probabilities: (N, K, H, W) of the student.
         similarity: (N, K, H, W) up-sampled cosine similarities, taken as logits.
         prototype_labels: (N, H, W) class of the nearest prototype, up-sampled.
+        predicted_labels: (N, H, W) class with the student's largest logit.
 
     Returns:
-        The two terms: the first has a gradient on `logits`, the second on `similarity`.
+        The two terms: the first has a gradient on `log_probabilities`, the second on `similarity`.
     """
-    predicted = logits.detach().max(dim=1).indices
-    return F.cross_entropy(logits, prototype_labels), F.cross_entropy(similarity, predicted)
+    towards_prototype = F.nll_loss(log_probabilities, prototype_labels)
+    return towards_prototype, F.cross_entropy(similarity, predicted_labels)
 
 
 def prototype_enhanced_loss(
-    logits: Tensor, labels: Tensor, prototype_labels: Tensor, weight: Tensor
+    log_probabilities: Tensor, labels: Tensor, prototype_labels: Tensor, weight: Tensor
 ) -> Tensor:
     """L_PE: cross-entropy with the pseudo-label where the nearest prototype agrees with it.
 
     Shapes as in `prototype_symmetric_loss`; `labels` (N, H, W), `weight` (K,).
     """
     agreed = labels.where(labels == prototype_labels, IGNORE)
-    return weighted_cross_entropy(logits, agreed, weight).mean()
+    return weighted_cross_entropy(log_probabilities, agreed, weight).mean()
 
 
-def entropy_map(logits: Tensor) -> Tensor:
+def entropy_map(log_probabilities: Tensor) -> Tensor:
     """-sum_k p_k log(p_k + 1e-5) of every pixel, in nats: (N, K, H, W) -> (N, H, W)."""
-    probabilities = logits.softmax(dim=1)
+    probabilities = log_probabilities.exp()
     return -(probabilities * torch.log(probabilities + 1e-5)).sum(dim=1)
 
 
-def information_maximization_loss(logits: Tensor) -> Tensor:
+def information_maximization_loss(log_probabilities: Tensor) -> Tensor:
     """L_IM: mean entropy of the predictions; the published code has no diversity term."""
-    return entropy_map(logits).mean()
+    return entropy_map(log_probabilities).mean()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -10,66 +12,62 @@ from iapc_lib.deeplab import DeepLabV2
 
 
 class RepeatedSGD(torch.optim.SGD):
-    """Nesterov SGD in which a parameter may be visited several times per step.
+    """SGD in which the parameters of a group are visited several times per step.
 
     The published code hands its optimiser the same convolution 1, 3 or 4 times (once per module
     that contains it). Every visit is a full update with the same gradient and the shared momentum
-    buffer, as torch 1.7 did it (method.md, 6). A group's `visits` holds one count a parameter.
+    buffer, as torch 1.7 did it (method.md, 6). `visits` of a parameter group counts them.
     """
 
-    @torch.no_grad()
     def step(self) -> None:
-        for group in self.param_groups:
-            rate, momentum = group["lr"], group["momentum"]
-            for parameter, visits in zip(group["params"], group["visits"], strict=True):
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                for _ in range(visits):
-                    step = parameter.grad.add(parameter, alpha=group["weight_decay"])
-                    if "momentum_buffer" in state:
-                        state["momentum_buffer"].mul_(momentum).add_(step)
-                    else:
-                        state["momentum_buffer"] = step.clone()
-                    parameter.sub_(step.add_(state["momentum_buffer"], alpha=momentum), alpha=rate)
+        groups = self.param_groups
+        try:
+            for visit in range(max(group["visits"] for group in groups)):
+                self.param_groups = [group for group in groups if group["visits"] > visit]
+                super().step()
+        finally:
+            self.param_groups = groups
 
 
 def parameter_visits(name: str) -> int:
-    """How often the published code visits a body parameter in one step (method.md, 6)."""
-    if "downsample" in name:
-        return 4
-    return 3 if name.startswith("layer") else 1
+    """How often the published code visits a parameter in one step (method.md, 6)."""
+    if name.startswith("layer6.") or not name.startswith("layer"):
+        return 1
+    return 4 if "downsample" in name else 3
 
 
 def make_optimizer(
     network: DeepLabV2, config: OptimizerConfig, repeated_visits: bool = False
 ) -> torch.optim.Optimizer:
-    """Two groups, body and head; frozen parameters are left out.
+    """An optimiser of a network's trainable parameters; the head has its own learning rate.
 
     Args:
         network: whose trainable parameters are optimised.
         config: kind, decay and momentum; rates are set by `set_learning_rate`.
         repeated_visits: whether SGD visits body parameters as the published code does.
     """
-    trainable = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
-    body = [(n, p) for n, p in trainable if not n.startswith("layer6.")]
-    head = [p for n, p in trainable if n.startswith("layer6.")]
-    groups = [{"params": [p for _, p in body]}, {"params": head}]
+    grouped = defaultdict(list)
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            visits = parameter_visits(name) if repeated_visits else 1
+            factor = config.head_factor if name.startswith("layer6.") else 1.0
+            grouped[visits, factor].append(parameter)
+    groups = [
+        {"params": parameters, "visits": visits, "rate_factor": factor}
+        for (visits, factor), parameters in grouped.items()
+    ]
     if config.name == "adamw":
         return torch.optim.AdamW(
             groups, lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
         )
-    settings = {
-        "lr": config.learning_rate,
-        "momentum": config.momentum,
-        "weight_decay": config.weight_decay,
-        "nesterov": config.momentum > 0,
-    }
-    if not repeated_visits:
-        return torch.optim.SGD(groups, **settings)
-    groups[0]["visits"] = [parameter_visits(n) for n, _ in body]
-    groups[1]["visits"] = [1] * len(head)
-    return RepeatedSGD(groups, **settings)
+    return RepeatedSGD(
+        groups,
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.momentum > 0,
+        fused=True,
+    )
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:
@@ -87,10 +85,9 @@ def set_learning_rate(
 ) -> tuple[float, float]:
     """Sets and returns the rates of body and head."""
     rate = learning_rate(config, step)
-    rates = rate, rate * config.head_factor
-    for group, value in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = value
-    return rates
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_factor"]
+    return rate, rate * config.head_factor
 
 
 @torch.no_grad()
@@ -103,4 +100,4 @@ def update_memory(memory: DeepLabV2, student: DeepLabV2, decay: float) -> None:
     average = get_ema_multi_avg_fn(decay)
     average(list(memory.parameters()), list(student.parameters()), None)
     for ours, theirs in zip(memory.buffers(), student.buffers(), strict=True):
-        ours.copy_(theirs)
+        ours.copy_(theirs, non_blocking=True)

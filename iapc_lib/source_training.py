@@ -162,7 +162,8 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
         rates = set_learning_rate(training.optimizer, config.optimizer, step)
         labels = labels.to(machine.device)
         logits = machine.forward(training.network, images).logits
-        per_pixel = weighted_cross_entropy(upsample(logits, labels.shape[1:]), labels, weight)
+        log_probabilities = upsample(logits, labels.shape[1:]).log_softmax(dim=1)
+        per_pixel = weighted_cross_entropy(log_probabilities, labels, weight)
         weight_sum = (
             (labels != IGNORE).sum() if weight is None else weight[labels[labels != IGNORE]].sum()
         )

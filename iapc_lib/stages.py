@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 
 from iapc_lib.adaptation import adapt
@@ -18,8 +17,8 @@ from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import ImageDataset, write_train_ids
 from iapc_lib.data.layouts import Record, domain_root, source_records, target_records
 from iapc_lib.data.miniature import write_world
-from iapc_lib.deeplab import DeepLabV2, upsample
-from iapc_lib.evaluation import confusion_matrix, recompute_batchnorm, scores
+from iapc_lib.deeplab import DeepLabV2
+from iapc_lib.evaluation import confusion_matrix, predict_labels, recompute_batchnorm, scores
 from iapc_lib.presets import resolve
 from iapc_lib.pseudo_labels import pseudo_label_path, write_pseudo_labels
 from iapc_lib.resume import Checkpointer
@@ -189,7 +188,6 @@ class _Watch:
         self.run, self.method = run, method
         self.dev = watched_records(run)
 
-    @torch.no_grad()
     def __call__(self, step: int, student: DeepLabV2) -> dict[str, Any]:
         config, machine = self.run.config, self.run.machine
         was_training = student.training
@@ -197,12 +195,13 @@ class _Watch:
         images = ImageDataset(self.dev, config.evaluation.image_size, config.class_set)
         for place in range(min(WATCHED_IMAGES, len(self.dev))):
             item = images[place]
-            logits = machine.forward(student, item["image"][None]).logits
-            label = upsample(logits, item["size"])[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+            label = predict_labels(machine, student, item["image"][None], item["size"])[0]
             with atomic_path(
                 self.run.path("predictions", self.method, f"{place}_{step:06d}.png")
             ) as temporary:
-                write_train_ids(temporary, config.class_set.train_id_of_channel[label])
+                write_train_ids(
+                    temporary, config.class_set.train_id_of_channel[label.cpu().numpy()]
+                )
         student.train(was_training)
         if config.target.dev is None:
             return {}
