@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 
 import torch
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from iapc_lib.config import Optimizer as OptimizerConfig
 from iapc_lib.deeplab import DeepLabV2
@@ -97,7 +96,9 @@ def update_memory(memory: DeepLabV2, student: DeepLabV2, decay: float) -> None:
     phi <- decay * phi + (1 - decay) * theta; BatchNorm statistics are copied, not averaged
     (method.md, 4).
     """
-    average = get_ema_multi_avg_fn(decay)
-    average(list(memory.parameters()), list(student.parameters()), None)
+    # Published arithmetic; torch's own moving average (a lerp) rounds otherwise in float32.
+    averages = list(memory.parameters())
+    torch._foreach_mul_(averages, decay)
+    torch._foreach_add_(averages, list(student.parameters()), alpha=1 - decay)
     for ours, theirs in zip(memory.buffers(), student.buffers(), strict=True):
         ours.copy_(theirs, non_blocking=True)

@@ -8,7 +8,6 @@ import shutil
 import papermill
 import pytest
 import yaml
-from conftest import PRESETS, tiny_overrides
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 from typer.testing import CliRunner
@@ -20,6 +19,7 @@ from iapc_lib.data.layouts import domain_root
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.presets import load_config
 from iapc_lib.runs import open_run
+from tests.conftest import PRESETS, tiny_overrides
 
 PRESET = str(PRESETS / "mini_gta5.yaml")
 

@@ -8,9 +8,9 @@ import tomllib
 
 import pytest
 import yaml
-from conftest import PROJECT
 
 from iapc_lib.runner import NOTEBOOKS
+from tests.conftest import PROJECT
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 

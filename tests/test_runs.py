@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import PRESETS, tiny_overrides
 from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -23,6 +22,7 @@ from iapc_lib.config import Model
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.presets import ConfigError, load_config
 from iapc_lib.runs import RunFolderError, open_run, write_json
+from tests.conftest import PRESETS, tiny_overrides
 
 PRESET = PRESETS / "mini_gta5.yaml"
 

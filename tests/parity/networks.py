@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -153,6 +154,8 @@ def check_steps(expected: Vectors, inputs: Vectors, dtype: torch.dtype, report: 
     for name in ("hyper_values", "label_aug2"):
         report.close(name, inputs[name], expected[name])
     report.same("loss_names", TERM_OF, expected["loss_names"])
+    with torch.device("meta"):
+        report.same("state_keys", DeepLabV2().state_dict(), inputs["state_keys"])
     for visits, prefix in (("published", "seq17/"), ("once", "dedup/")):
         _check_updates(expected, inputs, dtype, report, visits, prefix)
     # The optimiser of newer torch versions on repeated parameters: nobody's method.
@@ -205,8 +208,8 @@ def _check_updates(
     initial = {n: v.double() for n, v in copy.deepcopy(student.state_dict()).items()}
     optimizer = make_optimizer(student, config.adaptation.optimizer, visits == "published")
     trainable = {n: p for n, p in student.named_parameters() if p.requires_grad}
-    names = inputs.text("trainable_names")
-    report.same("trainable_names", sorted(trainable), sorted(names))
+    names = expected.text("trainable_names")
+    report.same("trainable_names", trainable, names)
     often = torch.ones(inputs[f"{prefix}class_weight"].shape[1], dtype=dtype)
     forwards = []
     student.register_forward_hook(lambda _, __, output: forwards.append(output.logits.detach()))
@@ -245,7 +248,9 @@ def _check_updates(
             ("val_loss", clean),
         ):
             close(f"{array} {step}", ours, expected[f"{prefix}{array}"][index], loss)
-        close(f"importance_mean_{step}", importance, expected[f"{prefix}importance_mean_{step}"], loss)
+        close(
+            f"importance_mean_{step}", importance, expected[f"{prefix}importance_mean_{step}"], loss
+        )
         class_weight = expected[f"{prefix}class_weight"][index]
         close(f"class_weight {step}", terms.class_weight, class_weight, Tolerance(1e-5))
 
@@ -257,7 +262,7 @@ def _check_updates(
             norms,
             expected[f"{prefix}grad_stats"][index],
             [g.numel() for g in gradients],
-            Tolerance(relative=1e-2, median=5e-4) if single else Tolerance(relative=exact),
+            Tolerance(relative=6e-3, median=5e-4) if single else Tolerance(relative=exact),
             None if single else exact,
         )
         l2_all = np.sqrt((norms[:, 1] ** 2).sum())
@@ -304,8 +309,10 @@ INTEGERS = ("warm_up", "num_steps")
 LOSS_ERROR = (1e-5, 3e-5, 2e-4)
 STUDENT_ERROR = (3e-4, 3e-3, 2e-2)
 CLUSTER_GAP = (1e-5, 1e-4, 1e-3)
+ROUNDING = 2.0**-22
+"""Of float32 numbers, after three updates of up to four visits each."""
 GRADIENT = Tolerance(relative=1e-3)
-CHANGE = Tolerance(relative=2e-2, median=1e-3)
+CHANGE = Tolerance(relative=6e-3, median=1e-3)
 
 
 def _check_state(
@@ -321,30 +328,48 @@ def _check_state(
     sizes = [value.numel() for value in state.values()]
     change = {name: value.double() - initial[name] for name, value in state.items()}
     name = f"{prefix}{letter}_state_stats"
-    state_tolerance = Tolerance(relative=1e-4 if single else exact)
-    state_sums = 1e-4 if single else exact
-    close_stats(
-        report, name, stats(state.values()), expected[name], sizes, state_tolerance, state_sums
-    )
-    name = f"{prefix}{letter}_delta_stats"
+    state_stats = stats(state.values())
+    error = 1e-5 if single else exact
+    close_stats(report, name, state_stats, expected[name], sizes, Tolerance(relative=error), error)
+    moved = f"{prefix}{letter}_delta_stats"
+    # In float32 a change cannot be known better than the weights that it is the difference of.
+    rounding = ROUNDING * state_stats[:, 1] if single else 0.0
+    tolerance = replace(CHANGE, absolute=rounding) if single else Tolerance(relative=exact)
     close_stats(
         report,
-        name,
+        moved,
         stats(change.values()),
-        expected[name],
+        expected[moved],
         sizes,
-        CHANGE if single else Tolerance(relative=exact),
+        tolerance,
         None if single else exact,
     )
-    for array in expected.starting_with(f"{prefix}{letter}_full_"):
-        name = array.partition("_full_")[2]
-        tolerance = Tolerance(of_largest=2e-2 if single else exact)
-        report.close(array, state[name], expected[array], tolerance)
-    for array in expected.starting_with(f"{prefix}{letter}_first64"):
+    summed = expected[name][:, 0] - stats(initial.values())[:, 0]
+    close_sum = Tolerance(1e-14 * np.sqrt(sizes) * state_stats[:, 1] + 1e-13)
+    report.close(f"{moved} sum, from state_stats", summed, expected[moved][:, 0], close_sum)
+    arrays = [
+        array
+        for what in ("full_", "first64_", "first64delta_")
+        for array in expected.starting_with(f"{prefix}{letter}_{what}")
+    ]
+    for array in arrays:
         what, _, name = array.rpartition("/")[2].removeprefix(f"{letter}_").partition("_")
-        values = (change if what == "first64delta" else state)[name].flatten()[:64]
-        tolerance = Tolerance(of_largest=2e-2 if single else exact)
-        report.close(array, values, expected[array], tolerance)
+        end = None if what == "full" else 64
+        values, moves, start = (v[name].flatten()[:end] for v in (state, change, initial))
+        ours = moves if what == "first64delta" else values
+        if not single:
+            tolerance = Tolerance(of_largest=exact)
+        elif ".running_" in name:
+            tolerance = Tolerance(of_largest=1e-4)
+        else:
+            largest, moved_most = values.abs().max().item(), moves.abs().max().item()
+            tolerance = Tolerance(5e-3 * moved_most + ROUNDING * largest)
+        report.close(array, ours, expected[array], tolerance)
+        if what == "first64delta":
+            theirs = expected[array.replace("first64delta", "first64")] - start.numpy()
+            report.close(f"{array} from first64", theirs, expected[array], Tolerance(1e-15))
+    if not single:
+        return
     name = f"{prefix}{letter}_num_batches_tracked"
     counters = {int(v) for n, v in state.items() if n.endswith("num_batches_tracked")}
     report.labels(name, sorted(counters), expected[name])
@@ -358,9 +383,7 @@ def check_pseudo_labels(
     base = inputs["input_bgr_u8_x100"].shape[1:3]
     scales = [int(name.rpartition("x")[2]) / 100 for name in names]
     config = PseudoLabels(image_size=base, scales=scales)
-    scaled = [
-        scaled_images(Image.fromarray(image), config)[0] for image in inputs["image_rgb_u8"]
-    ]
+    scaled = [scaled_images(Image.fromarray(image), config)[0] for image in inputs["image_rgb_u8"]]
     batches = [torch.stack(images) for images in zip(*scaled, strict=True)]
     for name, batch in zip(names, batches, strict=True):
         report.close(name, batch, rgb(expected[name]))

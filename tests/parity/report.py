@@ -56,7 +56,7 @@ class Vectors:
 class Tolerance:
     """The error that an element may have: the sum of the parts that are given."""
 
-    absolute: float = 0.0
+    absolute: float | np.ndarray = 0.0
     relative: float = 0.0
     """Times the element's own size."""
     of_largest: float = 0.0
@@ -66,14 +66,14 @@ class Tolerance:
 
     def __str__(self) -> str:
         parts = [
-            f"{value:.0e} {name}"
+            f"{np.max(value):.0e} {name}"
             for value, name in (
                 (self.absolute, "abs"),
                 (self.relative, "rel"),
                 (self.of_largest, "of max"),
                 (self.median, "median"),
             )
-            if value
+            if value is not None and np.any(value)
         ]
         return " + ".join(parts) or "exact"
 
@@ -97,9 +97,7 @@ class Report:
         size = np.where(both_nan, 0, np.abs(expected))
         relative = np.divide(error, size, out=np.where(error > 0, np.inf, 0.0), where=size > 0)
         largest = size.max(initial=0, where=np.isfinite(size))
-        allowed = (
-            tolerance.absolute + tolerance.relative * size + tolerance.of_largest * largest
-        )
+        allowed = tolerance.absolute + tolerance.relative * size + tolerance.of_largest * largest
         holds = bool((error <= allowed).all())  # a NaN on one side only does not hold
         if tolerance.median is not None and relative.size:
             holds &= bool(np.median(relative) <= tolerance.median)
@@ -127,9 +125,7 @@ class Report:
             distance = best - theirs
             wrong = different & ((distance > gap) | (distance <= 0) | (known != expected))
         tolerance = f"ties {gap:.0e}" if gap else "exact"
-        self._line(
-            name, int(different.sum()), float(different.mean()), tolerance, not wrong.any()
-        )
+        self._line(name, int(different.sum()), float(different.mean()), tolerance, not wrong.any())
 
     def same(self, name: str, ours, expected) -> None:
         """Compares texts."""
