@@ -1,19 +1,30 @@
-"""Networks on disk: safetensors for the weights, a JSON beside it for what they are."""
+"""Networks on disk: ours (safetensors and a JSON beside it), the published ones, and ImageNet's.
+
+The published checkpoints are pickles; they are read by torch's restricted reader, which builds
+tensors and plain containers and refuses anything that would execute code.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import pickle
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as serialize
 from torch import Tensor
+from torchvision.models import ResNet50_Weights, ResNet101_Weights, ResNet152_Weights
 
 from iapc_lib.classes import CLASS_SETS, ClassSet
 from iapc_lib.config import Model, RunConfig
 from iapc_lib.deeplab import DeepLabV2
+from iapc_lib.presets import resolve
 from iapc_lib.runs import atomic_path, file_hash, read_json, write_json
 
 
@@ -47,32 +58,28 @@ def save_network(path: Path, network: DeepLabV2, config: RunConfig, **facts: Any
 
 
 def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2, ClassSet]:
-    """Reads a network that `save_network` wrote, in evaluation mode on the CPU.
+    """Reads a network, in evaluation mode on the CPU.
 
     Args:
-        path: of the weights (.safetensors).
+        path: `.safetensors` as `save_network` wrote it, with its JSON beside it; any other name
+            is taken for one of the two published forms: a source checkpoint
+            (`{"state_dict": {"module.conv1.weight": ...}}`) or an adapted one (a plain state
+            dict). Their unused second head (`layer5`) is left out (method.md, 1).
         config: if given, the architecture and classes that the network must have.
 
     Raises:
-        CheckpointError: missing, damaged, or of another architecture; says which.
+        CheckpointError: missing, damaged, dangerous, or of another architecture; says which.
     """
-    if not path.exists():
+    if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    if not path.with_suffix(".json").exists():
-        raise CheckpointError(
-            f"{path}: the description {path.with_suffix('.json').name} is missing"
-        )
-    description = read_json(path.with_suffix(".json"))
-    try:
-        model = Model(**description["model"])
-        classes = CLASS_SETS[len(description["classes"])]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path.with_suffix('.json')}: describes no network ({error})"
-        ) from None
+    if path.suffix == ".safetensors":
+        model, classes = _read_description(path.with_suffix(".json"))
+        weights = _read_safetensors(path)
+    else:
+        weights = read_published_weights(path)
+        model, classes = _architecture(weights, path)
     if config is not None:
-        wanted = config.model.model_dump()
-        found = model.model_dump()
+        wanted, found = config.model.model_dump(), model.model_dump()
         problems = [
             f"model.{key} is {found[key]}, the configuration wants {wanted[key]}"
             for key in wanted
@@ -85,26 +92,166 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
         if problems:
             raise CheckpointError(f"{path}: is of another architecture: {'; '.join(problems)}")
     network = DeepLabV2(len(classes), model)
-    load_weights(network, read_weights(path), path)
+    load_weights(network, weights, path)
     return network.eval(), classes
+
+
+def _read_description(path: Path) -> tuple[Model, ClassSet]:
+    if not path.exists():
+        raise CheckpointError(
+            f"{path.with_suffix('.safetensors')}: the description {path.name} is missing"
+        )
+    description = read_json(path)
+    try:
+        return Model(**description["model"]), CLASS_SETS[len(description["classes"])]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: describes no network ({error})") from None
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from None
+
+
+# Published training scripts keep a numpy score beside the weights; building a number is harmless.
+_NUMPY_SCALARS = [
+    np.dtype,
+    np.dtypes.Float64DType,
+    np.dtypes.Float32DType,
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+]
+
+
+def read_published_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickled state dict, by our names; never executes code in the file.
+
+    Raises:
+        CheckpointError: damaged, of another format, or would execute something.
+    """
+    try:
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = " ".join(str(error).split())
+        refused = re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)", reason)
+        detail = f" ({next(filter(None, refused.groups()))})" if refused else f" ({reason[:200]})"
+        raise CheckpointError(
+            f"{path}: is no checkpoint of plain tensors{detail}; refused, because reading it would "
+            "execute code. If you trust its origin, save its state dict alone where it was made"
+        ) from None
+    except Exception as error:  # torch.load raises nearly anything on a damaged file
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error})") from None
+    if isinstance(content, Mapping) and "state_dict" in content:
+        content = content["state_dict"]
+    tensors = isinstance(content, Mapping) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )
+    if not tensors or not content:
+        raise CheckpointError(
+            f"{path}: holds neither a state dict nor one under the key 'state_dict'"
+        )
+    weights = {name.removeprefix("module."): value for name, value in content.items()}
+    return {name: value for name, value in weights.items() if not name.startswith("layer5.")}
+
+
+def _architecture(weights: Mapping[str, Tensor], path: Path) -> tuple[Model, ClassSet]:
+    """What the shapes of a state dict say about the network."""
+    blocks = tuple(
+        len({name.split(".")[1] for name in weights if name.startswith(f"layer{layer}.")})
+        for layer in (1, 2, 3, 4)
+    )
+    heads = sum(bool(re.fullmatch(r"layer6\.conv2d_list\.\d+\.weight", n)) for n in weights)
+    if "conv1.weight" not in weights or not all(blocks) or not heads:
+        some = ", ".join(list(weights)[:3])
+        raise CheckpointError(
+            f"{path}: is no DeepLab-v2: conv1, layer1 to layer4 and layer6.conv2d_list are "
+            f"expected, it has {some}, ..."
+        )
+    num_classes = len(next(v for n, v in weights.items() if n.startswith("layer6.conv2d_list.")))
+    if num_classes not in (19, 16):
+        raise CheckpointError(f"{path}: has {num_classes} classes; known are 19 and 16 (SYNTHIA)")
+    model = Model(layers=blocks, base_width=len(weights["conv1.weight"]))
+    if heads != len(model.classifier_dilations):
+        raise CheckpointError(
+            f"{path}: has {heads} classifier convolutions, the published network has "
+            f"{len(model.classifier_dilations)}"
+        )
+    return model, CLASS_SETS[num_classes]
+
+
+def imagenet_file(config: RunConfig) -> Path | None:
+    """The file of `source_training.imagenet_weights`, downloaded if it must be; None if unset.
+
+    Raises:
+        CheckpointError: missing, or it cannot be downloaded.
+    """
+    given = config.source_training.imagenet_weights
+    if given is None or config.source.checkpoint is not None:
+        return None
+    if given != "torchvision":
+        path = resolve(given)
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file (source_training.imagenet_weights)")
+        return path
+    if config.model.layers not in TORCHVISION_WEIGHTS:
+        raise CheckpointError(
+            f"torchvision has no ResNet with layers {list(config.model.layers)}: set "
+            "source_training.imagenet_weights to null or to a file"
+        )
+    url = TORCHVISION_WEIGHTS[config.model.layers].url
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if not path.is_file():
+        digest = path.stem.rpartition("-")[2]
+        try:
+            with atomic_path(path) as temporary:
+                torch.hub.download_url_to_file(url, str(temporary), hash_prefix=digest)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"torchvision's ImageNet weights cannot be downloaded ({error}): get {url} on "
+                "another machine and set source_training.imagenet_weights to the file, or to null "
+                "for random weights"
+            ) from None
+    return path
+
+
+TORCHVISION_WEIGHTS = {
+    (3, 4, 6, 3): ResNet50_Weights.IMAGENET1K_V1,
+    (3, 4, 23, 3): ResNet101_Weights.IMAGENET1K_V1,
+    (3, 8, 36, 3): ResNet152_Weights.IMAGENET1K_V1,
+}
+"""torchvision's weights by the number of blocks in the four layers."""
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of torchvision's inputs, in R, G, B, for images within 0..1."""
+
+
+def load_imagenet_body(network: DeepLabV2, path: Path) -> None:
+    """Fills all but the head from a ResNet of torchvision.
+
+    torchvision's network reads R, G, B divided by a standard deviation, ours B, G, R in grey
+    levels; the first convolution is converted, so that it answers the same to the same image. The
+    stride of a block is on its 3x3 convolution there and on its first 1x1 here: the same shapes,
+    a slightly different function (method.md, 13).
+
+    Raises:
+        CheckpointError: of another architecture; names the entries.
+    """
+    weights = read_published_weights(path)
+    weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    head = {n: v for n, v in network.state_dict().items() if n.startswith("layer6.")}
+    if (first := weights.get("conv1.weight")) is not None and first.shape[1] == 3:
+        grey_levels = 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        weights["conv1.weight"] = (first / grey_levels).flip(1)
+    load_weights(network, {**weights, **head}, path)
 
 
 def weights_hash(network: DeepLabV2) -> str:
     """SHA-256 of a network's parameters and buffers, in hex."""
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     return hashlib.sha256(serialize(weights)).hexdigest()
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, by name.
-
-    Raises:
-        CheckpointError: damaged or of another format.
-    """
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from None
 
 
 def load_weights(network: DeepLabV2, weights: dict[str, Tensor], path: Path) -> None:
@@ -114,6 +261,9 @@ def load_weights(network: DeepLabV2, weights: dict[str, Tensor], path: Path) -> 
         CheckpointError: an entry is missing, unknown or of another shape; names the first ones.
     """
     own = network.state_dict()
+    # Files from before torch 0.4.1 have no BatchNorm counters, which no forward reads.
+    counters = {n: v for n, v in own.items() if n.endswith(".num_batches_tracked")}
+    weights = {**counters, **weights}
     problems = [f"{name} is missing" for name in own if name not in weights]
     problems += [f"{name} is unknown" for name in weights if name not in own]
     problems += [

@@ -62,7 +62,7 @@ class SourceDomain(Section):
     val: Count | None = None
     """Number of images after those, for the score at home; left out for the miniature."""
     checkpoint: str | None = None
-    """A trained source network to start from instead of training one."""
+    """A trained source network to start from instead of training one: ours or a published one."""
 
 
 class TargetDomain(Section):
@@ -115,6 +115,8 @@ class Optimizer(Section):
 class SourceTraining(Section):
     """How the source network is trained on the rendered images (method.md, 13)."""
 
+    imagenet_weights: str | None = None
+    """ResNet weights to start from: `torchvision` (downloaded once) or a file; none: random."""
     steps: Count = 80_000
     """Updates."""
     batch_size: Count = 1

@@ -15,7 +15,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
-from iapc_lib.checkpoints import CheckpointError, load_network
+from iapc_lib.checkpoints import CheckpointError, imagenet_file, load_network
 from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import check_records
 from iapc_lib.data.layouts import DataError, Record, domain_root, source_records, target_records
@@ -71,7 +71,7 @@ def run_notebooks(
         The finished run.
 
     Raises:
-        ConfigError, DataError, CheckpointError, RunFolderError: it cannot start; see `preflight`.
+        ConfigError, DataError, RunFolderError: it cannot start; see `preflight`.
         NotebookFailed: a notebook stopped with an error; those before it are kept.
     """
     fields = read_preset(preset)
@@ -145,7 +145,9 @@ def preflight(run: Run) -> None:
     """Looks at all that could stop the run later: device, disk, checkpoint, images and labels.
 
     Raises:
-        ConfigError, CheckpointError, DataError, RunFolderError: with a line per reason.
+        ConfigError: a GPU is asked for and not there.
+        RunFolderError: the disk is too full.
+        DataError: images, labels or weights are missing or cannot be used; a line per reason.
     """
     config = run.config
     run.machine  # noqa: B018  refuses a GPU that is not there
@@ -159,24 +161,38 @@ def preflight(run: Run) -> None:
         raise RunFolderError(
             f"{run.folder}: the disk has {free:.0f} MB free, this run needs about {needed:.0f} MB"
         )
-    if config.source.checkpoint:
-        load_network(resolve(config.source.checkpoint), config)
-    problems = check_records(
-        tqdm(_records_to_check(config), desc="Checking files", leave=False, disable=None)
-    )
+    records, problems = _records_to_check(config)
+    bar = tqdm(records, desc="Checking files", leave=False, disable=None)
+    problems += check_records(bar)
+    try:
+        if config.source.checkpoint:
+            load_network(resolve(config.source.checkpoint), config)
+        elif not problems and not run.path("source.safetensors").exists():
+            imagenet_file(config)
+    except CheckpointError as error:
+        problems.append(str(error))
     if problems:
         raise DataError("\n".join(problems))
 
 
-def _records_to_check(config: RunConfig) -> list[Record]:
-    splits: list[list[Record]] = []
-    drawn_later = config.miniature is not None
-    if not (drawn_later and not domain_root(config, "source").exists()):
-        splits += source_records(config)
-    if not (drawn_later and not domain_root(config, "target").exists()):
-        splits.append(target_records(config, "train", labels=False))
-        for split in ("dev", "val"):
-            if getattr(config.target, split) is not None:
-                splits.append(target_records(config, split, labels=True))
-    spread = [records[:: -(-len(records) // CHECKED_IMAGES)] for records in splits]
-    return [record for records in spread for record in records]
+def _records_to_check(config: RunConfig) -> tuple[list[Record], list[str]]:
+    """A sample of all splits, and the reasons why some have none."""
+    target_splits = [
+        (split, labels)
+        for split, labels in (("train", False), ("dev", True), ("val", True))
+        if getattr(config.target, split) is not None
+    ]
+    readers = {
+        "source": lambda: source_records(config),
+        "target": lambda: [target_records(config, *split) for split in target_splits],
+    }
+    sample, problems = [], []
+    for domain, read in readers.items():
+        if config.miniature is not None and not domain_root(config, domain).exists():
+            continue  # will be drawn
+        try:
+            for records in read():
+                sample += records[:: -(-len(records) // CHECKED_IMAGES)]
+        except DataError as error:
+            problems.append(str(error))
+    return sample, problems

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
+from iapc_lib.checkpoints import imagenet_file, load_imagenet_body
 from iapc_lib.classes import IGNORE, ClassSet
 from iapc_lib.config import RunConfig, SourceTraining
 from iapc_lib.data.dataset import (
@@ -30,7 +32,7 @@ from iapc_lib.hardware import Machine
 from iapc_lib.losses import weighted_cross_entropy
 from iapc_lib.optimizers import make_optimizer, set_learning_rate
 from iapc_lib.resume import Checkpointer
-from iapc_lib.runs import Run
+from iapc_lib.runs import Run, file_hash
 
 
 def photometric_jitter(image: np.ndarray, strength: float, rng: random.Random) -> np.ndarray:
@@ -112,8 +114,10 @@ def frequency_weights(records: Sequence[Record], classes: ClassSet, power: float
 class _Training:
     """What a stopped source training needs to go on."""
 
-    def __init__(self, config: RunConfig, machine: Machine):
+    def __init__(self, config: RunConfig, machine: Machine, imagenet: Path | None):
         self.network = DeepLabV2(config.classes, config.model).initialize(config.seed)
+        if imagenet is not None:
+            load_imagenet_body(self.network, imagenet)
         self.network.to(machine.device).train()
         self.optimizer = make_optimizer(self.network, config.source_training.optimizer)
         self.history: list[dict] = []
@@ -147,11 +151,15 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
     """
     config, machine = run.config.source_training, run.machine
     classes = run.config.class_set
-    training = _Training(run.config, machine)
+    imagenet = imagenet_file(run.config)
+    training = _Training(run.config, machine, imagenet)
     weight = None
     if config.class_weight_power > 0:
         weight = frequency_weights(records, classes, config.class_weight_power).to(machine.device)
-    made_from = {"data": domain_root(run.config, "source").name}
+    made_from = {
+        "data": domain_root(run.config, "source").name,
+        "imagenet": imagenet and file_hash(imagenet),
+    }
     checkpointer = Checkpointer(run, "source_training", training, made_from)
     start = checkpointer.restore()
     dataset = SourceDataset(records, config, classes, run.config.seed)

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from iapc_lib.adaptation import adapt
-from iapc_lib.checkpoints import load_network, save_network
+from iapc_lib.checkpoints import imagenet_file, load_network, save_network
 from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import ImageDataset, write_train_ids
 from iapc_lib.data.layouts import Record, domain_root, source_records, target_records
@@ -68,6 +68,7 @@ def source_network(run: Run) -> DeepLabV2:
     }
 
     def make() -> dict[str, Any]:
+        imagenet = imagenet_file(run.config)
         if given:
             network, _ = load_network(resolve(given), run.config)
             history = []
@@ -76,7 +77,7 @@ def source_network(run: Run) -> DeepLabV2:
             network, history = train_source(run, train)
         save_network(path, network, run.config, what="source network", provenance=run.provenance())
         write_json(run.path("history_source.json"), history)
-        return {"sha256": file_hash(path)}
+        return {"sha256": file_hash(path), "imagenet_sha256": imagenet and file_hash(imagenet)}
 
     run.stage("source_network", inputs, make, [path])
     Checkpointer.path_of(run, "source_training").unlink(missing_ok=True)

@@ -23,6 +23,27 @@ ID_TABLES = {
 }
 
 
+HOW_TO_GET = {
+    "gta5": (
+        "GTA5 (24,966 images) is offered by https://download.visinf.tu-darmstadt.de/data/from_games;"
+        " unpack it so that ROOT/images/00001.png and ROOT/labels/00001.png exist"
+    ),
+    "synthia": (
+        "SYNTHIA-RAND-CITYSCAPES (9,400 images) is offered, after registration, by "
+        "https://synthia-dataset.net; unpack it so that ROOT/RGB/0000000.png and "
+        "ROOT/GT/LABELS/0000000.png exist"
+    ),
+    "cityscapes": (
+        "Cityscapes (2,975 training, 500 validation images) is offered, after registration, by "
+        "https://www.cityscapes-dataset.com; unpack leftImg8bit_trainvaltest.zip and "
+        "gtFine_trainvaltest.zip so that ROOT/leftImg8bit/train/aachen/"
+        "aachen_000000_000019_leftImg8bit.png and ROOT/gtFine/train/aachen/"
+        "aachen_000000_000019_gtFine_labelIds.png exist"
+    ),
+}
+"""Where the data sets come from and how their folders look; none may be redistributed."""
+
+
 class DataError(ValueError):
     """A data set, image or label that cannot be used; the message names the file."""
 
@@ -83,7 +104,7 @@ def source_records(config: RunConfig) -> tuple[list[Record], list[Record]]:
         train, val = config.miniature.source_train, config.miniature.source_val
     records = [
         Record(path.name, path, root / labels / path.name, layout)
-        for path in _images(root / images, "*.png")
+        for path in _images(root, images, "*.png", layout)
     ]
     if len(records) < train + val:
         raise DataError(
@@ -103,9 +124,8 @@ def target_records(config: RunConfig, split: str, labels: bool) -> list[Record]:
         DataError: the folder is missing or empty.
     """
     root, folder = domain_root(config, "target"), getattr(config.target, split)
-    images = root / "leftImg8bit" / folder
     records = []
-    for path in _images(images, "*/*_leftImg8bit.png"):
+    for path in _images(root, f"leftImg8bit/{folder}", "*/*_leftImg8bit.png", "cityscapes"):
         city = path.parent.name
         label_name = path.name.replace("_leftImg8bit.png", "_gtFine_labelIds.png")
         label = root / "gtFine" / folder / city / label_name if labels else None
@@ -113,9 +133,13 @@ def target_records(config: RunConfig, split: str, labels: bool) -> list[Record]:
     return records
 
 
-def _images(folder: Path, pattern: str) -> list[Path]:
-    paths = sorted(folder.glob(pattern))
+def _images(root: Path, folder: str, pattern: str, layout: str) -> list[Path]:
+    paths = sorted((root / folder).glob(pattern))
     if not paths:
-        what = f"no image matches {pattern}" if folder.is_dir() else "no such folder"
-        raise DataError(f"{folder}: {what}")
+        what = f"no image matches {pattern}" if (root / folder).is_dir() else "no such folder"
+        help = HOW_TO_GET[layout].replace("ROOT", str(root))
+        domain = "target" if layout == "cityscapes" else "source"
+        raise DataError(
+            f"{root / folder}: {what}. {help}, or name another folder: --set {domain}.root=DIR"
+        )
     return paths
