@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,114 +22,45 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from iapc_lib.checkpoints import weights_hash
-from iapc_lib.config import Fidelity, Losses, RunConfig
+from iapc_lib.config import RunConfig
+from iapc_lib.data.dataset import ImageDataset
 from iapc_lib.data.layouts import Record, domain_root
 from iapc_lib.data.views import ViewsDataset
 from iapc_lib.deeplab import DeepLabV2, Prediction, upsample
 from iapc_lib.hardware import Machine
-from iapc_lib.importance import importance_map
-from iapc_lib.losses import (
-    class_weights,
-    importance_aware_loss,
-    information_maximization_loss,
-    prototype_enhanced_loss,
-    prototype_symmetric_loss,
-)
+from iapc_lib.objective import LossTerms, iapc_losses, memory_prototypes
 from iapc_lib.optimizers import make_optimizer, set_learning_rate, update_memory
-from iapc_lib.prototypes import (
-    class_prototypes,
-    prototype_labels,
-    prototype_similarity,
-    resample_labels,
-    scrambled_2023,
-)
 from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run
 
 Method = Literal["self_training", "iapc"]
 
 
-@dataclass
-class LossTerms:
-    """What one update minimises, and what it was made of."""
-
-    total: Tensor
-    """Scalar with a gradient."""
-    weighted: dict[str, Tensor]
-    """Each term times its weight, detached scalars."""
-    class_weight: Tensor
-    """(K,) of this update."""
-    often: Tensor
-    """(K,) state of the class weights for the next update."""
-    importance: Tensor
-    """(N, H, W) of the source network."""
-    similarity: Tensor
-    """(N, K, h, w) of the student's features with the prototypes, detached."""
-    prototype_label: Tensor
-    """(N, h, w) int64 class of the nearest prototype."""
-    agreement: Tensor
-    """(N, H, W) bool: nearest prototype and pseudo-label agree."""
-
-
-def iapc_losses(
-    student: Prediction,
-    memory: Prediction,
-    source_logits: Tensor,
-    labels: Tensor,
-    often: Tensor,
-    losses: Losses,
-    fidelity: Fidelity,
-) -> LossTerms:
-    """The complete objective of IAPC from the outputs of the three networks.
+@torch.no_grad()
+def dataset_prototypes(
+    memory: DeepLabV2, records: Sequence[Record], config: RunConfig, machine: Machine
+) -> Tensor:
+    """Prototypes that stay fixed, a variant of the paper's Table IV (method.md, 11).
 
     Args:
-        student: logits (N, K, h, w) and features (N, D, h, w), with gradients.
-        memory: the same from the memory network, constants.
-        source_logits: (N, K, h, w) of the source network, constants.
-        labels: (N, H, W) int64 pseudo-labels of the student's view.
-        often: (K,) state of the class weights.
-        losses: weights of the terms.
-        fidelity: choices where code and paper differ.
-    """
-    size = labels.shape[1:]
-    weight, often = class_weights(
-        labels, often, losses.class_weight_ceiling, losses.rare_class_pixels
-    )
-    logits = upsample(student.logits, size)
-    log_probabilities = logits.log_softmax(dim=1)
-    with torch.no_grad():
-        importance = importance_map(upsample(source_logits, size), fidelity.importance)
-        memory_label = upsample(memory.logits, size).max(dim=1).indices
-        memory_label = resample_labels(memory_label, memory.features.shape[2:])
-        prototypes = class_prototypes(memory.features, memory_label, logits.shape[1])
-    similarity = prototype_similarity(student.features, prototypes)
-    nearest = prototype_labels(similarity.detach())
-    nearest_up = resample_labels(nearest, size)
-    laid_out = scrambled_2023(similarity) if fidelity.revision == "2023" else similarity
+        memory: the memory network at the start; its copy sees whole images in train mode.
+        records: target images; labels in them are not used.
+        config: of the run; gives sizes.
+        machine: that computes.
 
-    towards_prototype, towards_prediction = prototype_symmetric_loss(
-        log_probabilities, upsample(laid_out, size), nearest_up, logits.max(dim=1).indices
-    )
-    terms = {
-        "importance_aware": losses.importance_aware
-        * importance_aware_loss(log_probabilities, labels, importance, weight),
-        "prototype_symmetric_label": losses.prototype_symmetric * towards_prototype,
-        "prototype_symmetric_similarity": losses.prototype_symmetric * towards_prediction,
-        "prototype_enhanced": losses.prototype_enhanced
-        * prototype_enhanced_loss(log_probabilities, labels, nearest_up, weight),
-        "information_maximization": losses.information_maximization
-        * information_maximization_loss(log_probabilities),
-    }
-    return LossTerms(
-        total=sum(terms.values()),
-        weighted={name: term.detach() for name, term in terms.items()},
-        class_weight=weight,
-        often=often,
-        importance=importance,
-        similarity=similarity.detach(),
-        prototype_label=nearest,
-        agreement=nearest_up == labels,
-    )
+    Returns:
+        (K, D): per class, the mean of the images' class means over the images that have it.
+    """
+    memory = copy.deepcopy(memory)
+    unlabelled = [replace(record, label=None) for record in records]
+    dataset = ImageDataset(unlabelled, config.views.image_size, config.class_set)
+    total = count = 0
+    loader = machine.load(dataset, config.adaptation.batch_size, collate=list)
+    for batch in tqdm(loader, desc="Prototypes of the data set"):
+        images = torch.stack([item["image"] for item in batch])
+        means = memory_prototypes(machine.forward(memory, images), config.views.image_size)
+        total, count = total + means.sum(dim=0), count + means.any(dim=2).sum(dim=0)
+    return total / count.clamp(min=1)[:, None]
 
 
 class Networks:
@@ -159,6 +90,7 @@ def adaptation_step(
     often: Tensor,
     config: RunConfig,
     machine: Machine,
+    prototypes: Tensor | None = None,
 ) -> StepResult:
     """One update of the student, in the published order (method.md, 4).
 
@@ -170,6 +102,7 @@ def adaptation_step(
         often: (K,) state of the class weights, ones at the start.
         config: of the run.
         machine: that computes.
+        prototypes: (K, D) state of the prototypes, unless `fidelity.prototypes` is `image`.
     """
     student, source, memory = networks.student, networks.source, networks.memory
     update_memory(memory, student, config.adaptation.memory_decay)
@@ -185,6 +118,7 @@ def adaptation_step(
         often,
         config.losses,
         config.fidelity,
+        prototypes,
     )
     _descend(student, optimizer, terms.total, batch, config, machine)
     return StepResult(terms, student_output, memory_output, source_logits)
@@ -227,6 +161,7 @@ class _Adaptation:
         visits = config.fidelity.parameter_visits == "published"
         self.optimizer = make_optimizer(networks.student, config.adaptation.optimizer, visits)
         self.often = torch.ones(config.classes, device=machine.device)
+        self.prototypes: Tensor | None = None
         self.history: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict:
@@ -235,6 +170,7 @@ class _Adaptation:
             "memory": self.networks.memory.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "often": self.often,
+            "prototypes": self.prototypes,
             "history": self.history,
         }
 
@@ -243,6 +179,8 @@ class _Adaptation:
         self.networks.memory.load_state_dict(state["memory"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.often, self.history = state["often"].to(self.often), state["history"]
+        if state["prototypes"] is not None:
+            self.prototypes = state["prototypes"].to(self.often)
 
 
 def adapt(
@@ -286,6 +224,8 @@ def adapt(
     )
     loader = machine.load(dataset, batch_size, range(start * batch_size, steps * batch_size))
     student = state.networks.student
+    if method == "iapc" and start == 0:
+        state.prototypes = _first_prototypes(state.networks.memory, records, config, machine)
     bar = tqdm(loader, desc=f"Adaptation ({name})", initial=start, total=steps)
     for step, batch in enumerate(bar, start=start):
         if watch is not None and step % watch_every == 0:
@@ -293,19 +233,27 @@ def adapt(
         set_learning_rate(state.optimizer, config.adaptation.optimizer, step)
         batch = machine.to_device(batch)
         if method == "iapc":
-            result = adaptation_step(
-                state.networks, state.optimizer, batch, state.often, config, machine
-            )
-            state.often = result.terms.often
-            entry = {
-                "loss": result.terms.total.item(),
-                **{term: value.item() for term, value in result.terms.weighted.items()},
-                "importance": result.terms.importance.mean().item(),
-                "agreement": result.terms.agreement.float().mean().item(),
+            terms = adaptation_step(
+                state.networks,
+                state.optimizer,
+                batch,
+                state.often,
+                config,
+                machine,
+                state.prototypes,
+            ).terms
+            state.often, state.prototypes = terms.often, terms.prototypes
+            shown = {
+                "loss": terms.total.detach(),
+                **terms.weighted,
+                "importance": terms.importance.mean(),
+                "agreement": terms.agreement.float().mean(),
             }
         else:
             loss = self_training_step(state.networks, state.optimizer, batch, config, machine)
-            entry = {"loss": loss.item()}
+            shown = {"loss": loss}
+        # One transfer for all: every other would make a GPU wait again.
+        entry = dict(zip(shown, torch.stack(list(shown.values())).tolist(), strict=True))
         if not all(map(math.isfinite, entry.values())):
             raise FloatingPointError(f"{name}: step {step} is not finite: {entry}")
         state.history.append({"step": step, **entry})
@@ -315,6 +263,15 @@ def adapt(
     if watch is not None:
         _watch(watch, steps, student, state.history)
     return student.eval(), state.history
+
+
+def _first_prototypes(memory, records, config, machine) -> Tensor | None:
+    if config.fidelity.prototypes == "dataset":
+        return dataset_prototypes(memory, records, config, machine)
+    if config.fidelity.prototypes == "momentum":
+        width = memory.layer3[-1].bn3.num_features
+        return torch.zeros(config.classes, width, device=machine.device)
+    return None
 
 
 def _watch(watch, step, student, history) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from iapc_lib.classes import CLASS_SETS, ClassSet
+from iapc_lib.importance import Importance
 
 Size = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -211,12 +212,16 @@ class Adaptation(Section):
 
 
 class Fidelity(Section):
-    """Where the published code, its revision and the paper's text differ: our choice."""
+    """Where code, its revision and the paper's text differ, and the variants of its Table IV."""
 
     revision: Annotated[Literal["2024", "2023"], BeforeValidator(str)] = "2024"
     """Layout of the prototype similarities in L_PS: mended in 2024, scrambled in 2023."""
-    importance: Literal["logits", "probabilities"] = "logits"
-    """Importance from raw logits (published code) or from probabilities (paper's text)."""
+    importance: Importance = "logits"
+    """1 - s2 / s1 of raw logits (code) or `probabilities` (text); `first`: s1; `second`: 1 - s2."""
+    prototypes: Literal["image", "dataset", "momentum"] = "image"
+    """Of each `image` (published), fixed over the data set, or moving with `momentum`."""
+    prototype_momentum: Fraction = 0.99
+    """Share of the old prototype that stays, for `momentum`."""
     parameter_visits: Literal["published", "once"] = "published"
     """SGD visits a body convolution 1, 3 or 4 times a step (published code) or once."""
     clean_forward: bool = True

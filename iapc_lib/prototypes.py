@@ -34,6 +34,31 @@ def class_prototypes(features: Tensor, labels: Tensor, num_classes: int) -> Tens
     return sums / members.sum(dim=2, keepdim=True).clamp(min=1)
 
 
+def moving_prototypes(previous: Tensor, prototypes: Tensor, momentum: float = 0.99) -> Tensor:
+    """Prototypes that move from image to image, a variant of the paper's Table IV (method.md, 11).
+
+    p <- momentum * p + (1 - momentum) * class mean of this image; started by a class's first
+    occurrence, kept where the class is absent.
+
+    Args:
+        previous: (K, D) float, where the last image left them; zero vectors at the start.
+        prototypes: (N, K, D) float, class means of a batch's images, zero where absent.
+        momentum: share of the old prototype that stays.
+
+    Returns:
+        (N, K, D) float: the moving prototypes after each image; the last are the next `previous`.
+    """
+    present = prototypes.any(dim=2).to(prototypes.dtype)  # (N, K)
+    seen = present.cumsum(dim=0)
+    starts = (seen == 1) & (present == 1) & ~previous.any(dim=1)
+    share = present * torch.where(starts, 1.0, 1 - momentum)
+    # weights[i, j] is what image j's mean counts for after image i.
+    weights = share * momentum ** (seen[:, None] - seen)
+    weights = weights * torch.ones_like(weights[..., 0]).tril()[..., None]
+    kept = momentum ** seen[:, :, None] * previous
+    return kept + torch.einsum("ijk,jkd->ikd", weights, prototypes)
+
+
 def prototype_similarity(features: Tensor, prototypes: Tensor) -> Tensor:
     """Cosine similarity of every pixel's feature with every prototype of its image.
 

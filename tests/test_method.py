@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from iapc_lib.adaptation import iapc_losses
 from iapc_lib.config import Fidelity, Losses
 from iapc_lib.deeplab import Prediction
 from iapc_lib.importance import importance_map
@@ -20,8 +19,10 @@ from iapc_lib.losses import (
     prototype_symmetric_loss,
     weighted_cross_entropy,
 )
+from iapc_lib.objective import iapc_losses
 from iapc_lib.prototypes import (
     class_prototypes,
+    moving_prototypes,
     prototype_labels,
     prototype_similarity,
     resample_labels,
@@ -42,6 +43,12 @@ def test_importance_of_probabilities_lies_within_0_and_1_and_ignores_an_added_co
     importance = importance_map(logits, "probabilities")
     assert importance.min() >= 0 and importance.max() <= 1
     torch.testing.assert_close(importance, importance_map(logits + 3, "probabilities"))
+
+
+def test_importance_variants_of_table_iv_by_hand():
+    logits = torch.tensor([0.6, 0.3, 0.1]).log()[None, :, None, None] + 2
+    for kind, expected in (("first", 0.6), ("second", 0.7), ("probabilities", 0.5)):
+        assert importance_map(logits, kind).item() == pytest.approx(expected)
 
 
 def test_importance_of_logits_by_hand():
@@ -66,6 +73,40 @@ def test_prototypes_are_class_means_and_zero_for_absent_classes(seed, images, cl
             members = features[image][:, labels[image] == k]
             expected = members.mean(dim=1) if members.shape[1] else torch.zeros(5).double()
             torch.testing.assert_close(prototypes[image, k], expected)
+
+
+@given(seeds, st.integers(1, 5), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_moving_prototypes_are_what_a_loop_over_images_gives(seed, images, fresh):
+    generator = torch.Generator().manual_seed(seed)
+    means = maps(seed, images, 4, 3)
+    means[torch.rand(images, 4, generator=generator) < 0.4] = 0  # absent classes
+    state = torch.zeros(4, 3).double() if fresh else maps(seed + 1, 4, 3)
+    found = moving_prototypes(state, means, 0.9)
+    for image in range(images):
+        for k in range(4):
+            if means[image, k].any():
+                old = state[k] if state[k].any() else means[image, k]
+                state[k] = 0.9 * old + 0.1 * means[image, k]
+        torch.testing.assert_close(found[image], state)
+
+
+def test_prototypes_of_the_data_set_do_not_follow_the_batch():
+    batch = [
+        Prediction(maps(i, 2, 4, 5, 5).requires_grad_(), maps(i + 9, 2, 8, 5, 5)) for i in (0, 1)
+    ]
+    labels, often = torch.randint(0, 4, (2, 17, 17)), torch.ones(4).double()
+    fixed, fidelity = maps(7, 4, 8), Fidelity(prototypes="dataset")
+    for student in batch:
+        arguments = (student, batch[0], maps(4, 2, 4, 5, 5), labels, often, Losses())
+        terms = iapc_losses(*arguments, fidelity, fixed)
+        expected = prototype_similarity(student.features, fixed.expand(2, -1, -1))
+        torch.testing.assert_close(terms.similarity, expected)
+        assert terms.prototypes is fixed
+        moved = iapc_losses(*arguments, Fidelity(prototypes="momentum"), fixed).prototypes
+        assert moved.shape == fixed.shape and not torch.equal(moved, fixed)
+    with pytest.raises(ValueError, match="fidelity.prototypes is 'dataset': give their state"):
+        iapc_losses(*arguments, fidelity)
 
 
 @given(seeds)
@@ -126,12 +167,13 @@ def test_ignored_pixels_count_in_the_mean_but_add_nothing(seed):
     logits, importance = maps(seed, 2, 4, 3, 3), maps(seed + 1, 2, 3, 3).abs()
     labels = torch.randint(0, 4, (2, 3, 3), generator=torch.Generator().manual_seed(seed))
     weight = torch.tensor([1.0, 2.0, 3.0, 4.0]).double()
+    logits = logits.log_softmax(1)
     full = importance_aware_loss(logits, labels, importance, weight)
     ignored = labels.clone()
     ignored[1] = 255
     half = importance_aware_loss(logits[:1], labels[:1], importance[:1], weight)
     torch.testing.assert_close(importance_aware_loss(logits, ignored, importance, weight), half / 2)
-    picked = logits.log_softmax(1).gather(1, labels[:, None])[:, 0]
+    picked = logits.gather(1, labels[:, None])[:, 0]
     torch.testing.assert_close(full, (importance * weight[labels] * -picked).mean())
 
 
@@ -139,17 +181,21 @@ def test_enhanced_loss_sees_only_pixels_where_prototype_and_label_agree():
     logits = maps(0, 1, 3, 2, 2).requires_grad_()
     labels = torch.tensor([[[0, 1], [2, 255]]])
     nearest = torch.tensor([[[0, 2], [2, 1]]])
-    loss = prototype_enhanced_loss(logits, labels, nearest, torch.ones(3).double())
+    log_probabilities = logits.log_softmax(dim=1)
+    loss = prototype_enhanced_loss(log_probabilities, labels, nearest, torch.ones(3).double())
     (gradient,) = torch.autograd.grad(loss, logits)
     assert (gradient[0].abs().sum(dim=0) > 0).tolist() == [[True, False], [True, False]]
-    per_pixel = weighted_cross_entropy(logits, labels)
+    per_pixel = weighted_cross_entropy(log_probabilities, labels)
     torch.testing.assert_close(loss, (per_pixel[0, 0, 0] + per_pixel[0, 1, 0]) / 4)
 
 
 def test_symmetric_loss_sends_each_gradient_to_one_side():
     logits, similarity = maps(0, 1, 3, 2, 2).requires_grad_(), maps(1, 1, 3, 2, 2).requires_grad_()
     label_term, similarity_term = prototype_symmetric_loss(
-        logits, similarity, torch.zeros(1, 2, 2, dtype=torch.int64)
+        logits.log_softmax(dim=1),
+        similarity,
+        torch.zeros(1, 2, 2).long(),
+        torch.ones(1, 2, 2).long(),
     )
     assert torch.autograd.grad(label_term, (logits, similarity), allow_unused=True)[1] is None
     assert torch.autograd.grad(similarity_term, (logits, similarity), allow_unused=True)[0] is None
@@ -158,7 +204,7 @@ def test_symmetric_loss_sends_each_gradient_to_one_side():
 @given(seeds)
 @settings(max_examples=15, deadline=None)
 def test_entropy_lies_between_0_and_log_k(seed):
-    entropy = entropy_map(8 * maps(seed, 1, 6, 3, 3))
+    entropy = entropy_map((8 * maps(seed, 1, 6, 3, 3)).log_softmax(dim=1))
     assert entropy.min() > -1e-4 and entropy.max() <= torch.log(torch.tensor(6.0)) + 1e-9
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
@@ -19,7 +20,9 @@ from safetensors.torch import load_file
 
 from iapc_lib import adaptation, resume, runs, stages
 from iapc_lib.config import Model
+from iapc_lib.data.dataset import read_image, to_tensor
 from iapc_lib.deeplab import DeepLabV2
+from iapc_lib.objective import memory_prototypes
 from iapc_lib.presets import ConfigError, load_config
 from iapc_lib.runs import RunFolderError, open_run, write_json
 from tests.conftest import PRESETS, tiny_overrides
@@ -161,7 +164,7 @@ stages.adapted_network(runs.open_run(preset, folder, 0, overrides))
 
 
 def test_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path, data_folder, monkeypatch):
-    overrides = tiny_overrides(data_folder)
+    overrides = tiny_overrides(data_folder) | {"fidelity.prototypes": "momentum"}
     whole = open_run(PRESET, tmp_path / "whole", 0, overrides)
     stages.adapted_network(whole)
     for module, kill_at in (("source", 4), ("source", 5), ("adaptation", 3)):
@@ -246,3 +249,26 @@ def test_given_source_checkpoint_replaces_source_training(tmp_path, data_folder)
     second = open_run(PRESET, tmp_path / "second", 1, given)
     network = stages.source_network(second)
     assert torch.equal(network.conv1.weight, stages.source_network(first).conv1.weight)
+
+
+def test_fixed_prototypes_are_means_over_the_images_that_have_the_class(tmp_path, data_folder):
+    overrides = tiny_overrides(data_folder) | {
+        "fidelity.prototypes": "dataset",
+        "adaptation.batch_size": 5,
+        "adaptation.steps": 2,
+    }
+    run = open_run(PRESET, tmp_path / "run", 0, overrides)
+    stages.adapted_network(run)
+    memory = stages.source_network(run).train()
+    records, _ = stages.pseudo_labels(run)
+    fixed = adaptation.dataset_prototypes(memory, records, run.config, run.machine)
+    before = memory.bn1.running_mean.clone()
+    images = torch.stack([to_tensor(read_image(record.image)) for record in records])
+    with torch.no_grad():
+        output = run.machine.forward(copy.deepcopy(memory), images)
+    each = memory_prototypes(output, images.shape[2:])
+    for k in range(run.config.classes):
+        having = each[:, k][each[:, k].any(dim=1)]
+        expected = having.mean(dim=0) if len(having) else torch.zeros(each.shape[2])
+        torch.testing.assert_close(fixed[k], expected)
+    assert torch.equal(memory.bn1.running_mean, before)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from iapc_lib.adaptation import iapc_losses
 from iapc_lib.classes import ALL_19, CLASS_SETS, IGNORE
 from iapc_lib.config import Fidelity, Losses, Optimizer, Views
 from iapc_lib.data.dataset import ImageDataset, read_label, resize_label, to_channels
@@ -33,6 +32,7 @@ from iapc_lib.losses import (
     prototype_symmetric_loss,
     weighted_cross_entropy,
 )
+from iapc_lib.objective import iapc_losses
 from iapc_lib.optimizers import set_learning_rate
 from iapc_lib.prototypes import (
     class_prototypes,
