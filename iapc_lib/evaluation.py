@@ -105,19 +105,21 @@ def scores(confusion: Tensor, classes: ClassSet) -> dict[str, Any]:
 
     Returns:
         `miou` over those classes; `miou_19`, `miou_16`, `miou_13`, None where the network does
-        not know all of these; `iou` by class name, None for a class that never occurs.
+        not know all of these; `iou` by class name. A class that never occurs is None and does
+        not count in a mean.
     """
     iou = 100 * iou_by_class(confusion.double())
-    result: dict[str, Any] = {"miou": float(iou.nanmean())}
+    result: dict[str, Any] = {"miou": _number(iou.nanmean())}
     for number, subset in CLASS_SETS.items():
         known = set(subset.train_ids) <= set(classes.train_ids)
         channels = [classes.train_ids.index(i) for i in subset.train_ids] if known else []
-        result[f"miou_{number}"] = float(iou[channels].nanmean()) if known else None
-    result["iou"] = {
-        name: None if value.isnan() else float(value)
-        for name, value in zip(classes.names, iou, strict=True)
-    }
+        result[f"miou_{number}"] = _number(iou[channels].nanmean())
+    result["iou"] = dict(zip(classes.names, map(_number, iou), strict=True))
     return result
+
+
+def _number(value: Tensor) -> float | None:
+    return None if value.isnan() else float(value)
 
 
 @torch.no_grad()

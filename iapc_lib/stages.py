@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from iapc_lib.adaptation import adapt
 from iapc_lib.checkpoints import imagenet_file, load_network, save_network
+from iapc_lib.classes import CLASS_SETS
 from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import ImageDataset, write_train_ids
 from iapc_lib.data.layouts import Record, domain_root, source_records, target_records
@@ -271,6 +272,7 @@ def results(run: Run) -> dict[str, Any]:
         "scenario": run.config.scenario,
         "seed": run.config.seed,
         "classes": list(run.config.class_set.names),
+        "miou_over": {f"miou_{number}": list(s.names) for number, s in CLASS_SETS.items()},
         "scores": {method: row_scores(run, method, "val") for method in rows(run.config)},
         "dev_scores": {},
         "provenance": {**run.provenance(), "stages": run.stage_provenance()},
