@@ -77,7 +77,9 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
         weights = _read_safetensors(path)
     else:
         weights = read_published_weights(path)
-        model, classes = _architecture(weights, path)
+        # Dilations leave no trace in the weights.
+        dilations = (config.model if config else Model()).classifier_dilations
+        model, classes = _architecture(weights, dilations, path)
     if config is not None:
         wanted, found = config.model.model_dump(), model.model_dump()
         problems = [
@@ -157,8 +159,10 @@ def read_published_weights(path: Path) -> dict[str, Tensor]:
     return {name: value for name, value in weights.items() if not name.startswith("layer5.")}
 
 
-def _architecture(weights: Mapping[str, Tensor], path: Path) -> tuple[Model, ClassSet]:
-    """What the shapes of a state dict say about the network."""
+def _architecture(
+    weights: Mapping[str, Tensor], dilations: tuple[int, ...], path: Path
+) -> tuple[Model, ClassSet]:
+    """What the shapes of a state dict say about the network; raises CheckpointError."""
     blocks = tuple(
         len({name.split(".")[1] for name in weights if name.startswith(f"layer{layer}.")})
         for layer in (1, 2, 3, 4)
@@ -173,12 +177,12 @@ def _architecture(weights: Mapping[str, Tensor], path: Path) -> tuple[Model, Cla
     num_classes = len(next(v for n, v in weights.items() if n.startswith("layer6.conv2d_list.")))
     if num_classes not in (19, 16):
         raise CheckpointError(f"{path}: has {num_classes} classes; known are 19 and 16 (SYNTHIA)")
-    model = Model(layers=blocks, base_width=len(weights["conv1.weight"]))
-    if heads != len(model.classifier_dilations):
+    if heads != len(dilations):
         raise CheckpointError(
-            f"{path}: has {heads} classifier convolutions, the published network has "
-            f"{len(model.classifier_dilations)}"
+            f"{path}: has {heads} classifier convolutions, expected are {len(dilations)}"
         )
+    width = len(weights["conv1.weight"])
+    model = Model(layers=blocks, base_width=width, classifier_dilations=dilations)
     return model, CLASS_SETS[num_classes]
 
 

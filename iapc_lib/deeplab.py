@@ -8,6 +8,7 @@ layers 3 and 4.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -25,8 +26,12 @@ def network_input(images: Tensor) -> Tensor:
 
     That is B, G, R minus the mean, in units of grey levels (method.md, 3).
     """
-    mean = torch.tensor(PIXEL_MEAN, device=images.device).view(3, 1, 1)
-    return (images.float() - mean).flip(-3)
+    return (images.float() - _pixel_mean(images.device)).flip(-3)
+
+
+@functools.cache
+def _pixel_mean(device: torch.device) -> Tensor:
+    return torch.tensor(PIXEL_MEAN, device=device).view(3, 1, 1)
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:

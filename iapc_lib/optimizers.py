@@ -100,5 +100,4 @@ def update_memory(memory: DeepLabV2, student: DeepLabV2, decay: float) -> None:
     averages = list(memory.parameters())
     torch._foreach_mul_(averages, decay)
     torch._foreach_add_(averages, list(student.parameters()), alpha=1 - decay)
-    for ours, theirs in zip(memory.buffers(), student.buffers(), strict=True):
-        ours.copy_(theirs, non_blocking=True)
+    torch._foreach_copy_(list(memory.buffers()), list(student.buffers()))

@@ -73,6 +73,22 @@ def test_bad_data_is_refused_by_file_before_any_work(tmp_path):
     assert not (tmp_path / "run" / "notebooks").exists()
 
 
+@pytest.mark.parametrize(
+    ("preset", "site", "path"),
+    [
+        ("gta5", "visinf.tu-darmstadt.de", "images/00001.png"),
+        ("synthia", "synthia-dataset.net", "GT/LABELS/0000000.png"),
+    ],
+)
+def test_missing_data_sets_are_named_with_their_site_and_layout(tmp_path, preset, site, path):
+    roots = {"source.root": str(tmp_path / "s"), "target.root": str(tmp_path / "t")}
+    message = refused(PRESETS / f"{preset}.yaml", "--out", tmp_path / "run", *settings(roots))
+    source, target = message.splitlines()
+    assert str(tmp_path / "s") in source and site in source and f"/s/{path} exist" in source
+    assert "www.cityscapes-dataset.com" in target and "/t/gtFine/train/aachen" in target
+    assert "--set source.root=DIR" in source and "--set target.root=DIR" in target
+
+
 def test_bad_folders_and_checkpoints_are_refused(tmp_path, data_folder, monkeypatch):
     overrides = tiny_overrides(data_folder)
     run = (PRESET, "--out", tmp_path / "run")

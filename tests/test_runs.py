@@ -245,10 +245,14 @@ def test_given_source_checkpoint_replaces_source_training(tmp_path, data_folder)
     overrides = tiny_overrides(data_folder)
     first = open_run(PRESET, tmp_path / "first", 0, overrides)
     stages.source_network(first)
-    given = {**overrides, "source.checkpoint": str(first.path("source.safetensors"))}
-    second = open_run(PRESET, tmp_path / "second", 1, given)
-    network = stages.source_network(second)
-    assert torch.equal(network.conv1.weight, stages.source_network(first).conv1.weight)
+    weights = stages.source_network(first).state_dict()
+    published = {"state_dict": {f"module.{name}": value for name, value in weights.items()}}
+    torch.save(published, tmp_path / "published.pth")
+    for path in (first.path("source.safetensors"), tmp_path / "published.pth"):
+        given = {**overrides, "source.checkpoint": str(path)}
+        second = open_run(PRESET, tmp_path / path.stem, 1, given)
+        network = stages.source_network(second)
+        assert torch.equal(network.conv1.weight.cpu(), weights["conv1.weight"].cpu())
 
 
 def test_fixed_prototypes_are_means_over_the_images_that_have_the_class(tmp_path, data_folder):

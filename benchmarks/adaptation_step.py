@@ -1,0 +1,140 @@
+"""Where the time of one update goes, phase by phase, and how many student forwards it costs.
+
+    .venv/bin/python benchmarks/adaptation_step.py                      # as the published code was timed
+    .venv/bin/python benchmarks/adaptation_step.py --device cuda --batch 6 --size 256 512
+
+The network is the published ResNet-101 with random weights, the images are noise: neither changes
+the time. Every phase is the library's own; a time is the shortest of several, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils.benchmark import Timer
+
+from iapc_lib.adaptation import Networks, adaptation_step
+from iapc_lib.config import Hardware
+from iapc_lib.deeplab import DeepLabV2
+from iapc_lib.hardware import prepare_machine
+from iapc_lib.objective import iapc_losses
+from iapc_lib.optimizers import make_optimizer, set_learning_rate, update_memory
+from iapc_lib.presets import load_config, project_root
+
+PUBLISHED_UNITS = 6.4
+"""Student forwards that an update of the published code takes (method.md, 14)."""
+
+
+def fold_batchnorm(network: DeepLabV2) -> DeepLabV2:
+    """Merges every BatchNorm of a network in evaluation mode into the convolution before it."""
+    for module in list(network.modules()):
+        children = dict(module.named_children())
+        for name, child in children.items():
+            after = name.replace("conv", "bn") if name.startswith("conv") else "1"
+            bn = children.get(after)
+            if isinstance(child, torch.nn.Conv2d) and isinstance(bn, torch.nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(child, bn))
+                setattr(module, after, torch.nn.Identity())
+    return network
+
+
+def shortest(function: Callable[[], object], repeats: int) -> float:
+    """Milliseconds of the fastest of `repeats` calls, after a warm-up."""
+    timer = Timer("function()", globals={"function": function})
+    return 1000 * min(timer.timeit(1).median for _ in range(repeats))
+
+
+def phase_times(networks, optimizer, batch, often, config, machine, repeats) -> dict[str, float]:
+    """Milliseconds of every phase of an update."""
+    student, source, memory = networks.student, networks.source, networks.memory
+    trainable = [p for p in student.parameters() if p.requires_grad]
+    no_grad = torch.no_grad()
+    source_logits = no_grad(machine.forward)(source, batch["rescaled"]).logits
+    memory_output = no_grad(machine.forward)(memory, batch["plain"])
+    student_output = machine.forward(student, batch["augmented"])
+    label = batch["label"]
+
+    def losses():
+        return iapc_losses(
+            student_output,
+            memory_output,
+            source_logits,
+            label,
+            often,
+            config.losses,
+            config.fidelity,
+        )
+
+    total = losses().total
+    gradients = torch.autograd.grad(total, trainable, retain_graph=True)
+    for parameter, gradient in zip(trainable, gradients, strict=True):
+        parameter.grad = gradient
+    phases = {
+        "losses": losses,
+        "backward": lambda: torch.autograd.grad(total, trainable, retain_graph=True),
+        "student forward": lambda: machine.forward(student, batch["augmented"]),
+        "source forward": lambda: no_grad(machine.forward)(source, batch["rescaled"]),
+        "memory forward": lambda: no_grad(machine.forward)(memory, batch["plain"]),
+        "clean forward": lambda: no_grad(machine.forward)(student, batch["clean"]),
+        "memory update": lambda: update_memory(memory, student, config.adaptation.memory_decay),
+        "optimiser, published visits": optimizer.step,
+    }
+    return {name: shortest(phase, repeats) for name, phase in phases.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--size", type=int, nargs=2, default=(128, 256), metavar=("H", "W"))
+    parser.add_argument("--repeats", type=int, default=6)
+    arguments = parser.parse_args()
+
+    config = load_config(project_root() / "papermill_runs/gta5.yaml")
+    machine = prepare_machine(Hardware(device=arguments.device))
+    torch.manual_seed(0)
+    networks = Networks(DeepLabV2().initialize(0), machine)
+    optimizer = make_optimizer(networks.student, config.adaptation.optimizer, repeated_visits=True)
+    set_learning_rate(optimizer, config.adaptation.optimizer, 0)
+    shape = arguments.batch, 3, *arguments.size
+    batch = {
+        view: torch.randint(0, 256, shape, dtype=torch.uint8)
+        for view in ("plain", "rescaled", "augmented", "clean")
+    }
+    batch["label"] = torch.randint(0, 19, (arguments.batch, *arguments.size))
+    batch = machine.to_device(batch)
+    often = torch.ones(19, device=machine.device)
+    times = phase_times(networks, optimizer, batch, often, config, machine, arguments.repeats)
+    if machine.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    step = lambda: adaptation_step(networks, optimizer, batch, often, config, machine)  # noqa: E731
+    whole = shortest(step, arguments.repeats)
+    with torch.no_grad():
+        plain = machine.forward(networks.source, batch["rescaled"]).logits
+        folded = fold_batchnorm(networks.source)
+        difference = (machine.forward(folded, batch["rescaled"]).logits - plain).abs().max()
+        folded_time = shortest(
+            lambda: machine.forward(folded, batch["rescaled"]), arguments.repeats
+        )
+
+    unit = times["student forward"]
+    print(f"{machine.description}, torch {torch.__version__}, batch {shape}")
+    print(f"{'phase':32} {'ms':>9} {'share':>7} {'units':>6}")
+    for name, value in {**times, "whole step": whole}.items():
+        print(f"{name:32} {value:9.2f} {value / whole:7.1%} {value / unit:6.2f}")
+    print(
+        f"{'(source, BatchNorm folded)':32} {folded_time:9.2f} {folded_time / whole:7.1%}", end=""
+    )
+    print(f" {folded_time / unit:6.2f}   logits differ by up to {difference:.0e}")
+    print(f"a step costs {whole / unit:.2f} student forwards; the published code {PUBLISHED_UNITS}")
+    if machine.device.type == "cuda":
+        print(f"peak memory {torch.cuda.max_memory_allocated() / 1e9:.1f} GB")
+
+
+if __name__ == "__main__":
+    main()
