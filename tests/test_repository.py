@@ -9,6 +9,7 @@ import tomllib
 import pytest
 import yaml
 
+from iapc_lib.presets import load_config
 from iapc_lib.runner import NOTEBOOKS
 from tests.conftest import PROJECT
 
@@ -61,3 +62,28 @@ def test_library_modules_can_be_read_in_one_sitting():
         if (lines := len(path.read_text().splitlines())) > 350
     }
     assert not long
+
+
+@pytest.mark.parametrize("name", ["gta5", "synthia"])
+def test_every_key_of_the_real_presets_says_what_it_is_and_where_its_value_comes_from(name):
+    preset = (PROJECT / "papermill_runs" / f"{name}.yaml").read_text()
+    keys = [line for line in preset.splitlines() if not line.startswith("#")]
+    assert len(keys) == len(yaml_keys(yaml.safe_load(preset)))
+    for line in keys:
+        value, _, comment = line.partition(" #")
+        is_section = value.rstrip().endswith(":")
+        assert len(comment) > 5 and (is_section or re.search(r"\([CPRO]\)$", comment)), line
+    every_field = load_config(PROJECT / "papermill_runs" / f"{name}.yaml").model_dump()
+    given = yaml.safe_load(preset)["config"]
+    missing = set(yaml_keys(every_field)) - set(yaml_keys(given)) - {"seed", "miniature"}
+    assert not missing
+
+
+def yaml_keys(value: dict, prefix: str = "") -> list[str]:
+    """Dotted names of all keys of a nested mapping."""
+    keys = []
+    for key, inner in value.items():
+        keys.append(prefix + key)
+        if isinstance(inner, dict):
+            keys += yaml_keys(inner, f"{prefix}{key}.")
+    return keys
