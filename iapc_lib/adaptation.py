@@ -43,7 +43,7 @@ def dataset_prototypes(
     """Prototypes that stay fixed, a variant of the paper's Table IV (method.md, 11).
 
     Args:
-        memory: the memory network at the start; its copy sees whole images in train mode.
+        memory: the memory network at the start; a copy of it sees whole images in train mode.
         records: target images; labels in them are not used.
         config: of the run; gives sizes.
         machine: that computes.
@@ -51,7 +51,7 @@ def dataset_prototypes(
     Returns:
         (K, D): per class, the mean of the images' class means over the images that have it.
     """
-    memory = copy.deepcopy(memory)
+    memory = copy.deepcopy(memory).train()
     unlabelled = [replace(record, label=None) for record in records]
     dataset = ImageDataset(unlabelled, config.views.image_size, config.class_set)
     total = count = 0
@@ -61,6 +61,18 @@ def dataset_prototypes(
         means = memory_prototypes(machine.forward(memory, images), config.views.image_size)
         total, count = total + means.sum(dim=0), count + means.any(dim=2).sum(dim=0)
     return total / count.clamp(min=1)[:, None]
+
+
+def initial_prototypes(
+    memory: DeepLabV2, records: Sequence[Record], config: RunConfig, machine: Machine
+) -> Tensor | None:
+    """State (K, D) of the prototypes before the first update; None where every image has its own."""
+    if config.fidelity.prototypes == "dataset":
+        return dataset_prototypes(memory, records, config, machine)
+    if config.fidelity.prototypes == "momentum":
+        width = memory.layer3[-1].bn3.num_features
+        return torch.zeros(config.classes, width, device=machine.device)
+    return None
 
 
 class Networks:
@@ -225,7 +237,7 @@ def adapt(
     loader = machine.load(dataset, batch_size, range(start * batch_size, steps * batch_size))
     student = state.networks.student
     if method == "iapc" and start == 0:
-        state.prototypes = _first_prototypes(state.networks.memory, records, config, machine)
+        state.prototypes = initial_prototypes(state.networks.memory, records, config, machine)
     bar = tqdm(loader, desc=f"Adaptation ({name})", initial=start, total=steps)
     for step, batch in enumerate(bar, start=start):
         if watch is not None and step % watch_every == 0:
@@ -263,15 +275,6 @@ def adapt(
     if watch is not None:
         _watch(watch, steps, student, state.history)
     return student.eval(), state.history
-
-
-def _first_prototypes(memory, records, config, machine) -> Tensor | None:
-    if config.fidelity.prototypes == "dataset":
-        return dataset_prototypes(memory, records, config, machine)
-    if config.fidelity.prototypes == "momentum":
-        width = memory.layer3[-1].bn3.num_features
-        return torch.zeros(config.classes, width, device=machine.device)
-    return None
 
 
 def _watch(watch, step, student, history) -> None:

@@ -10,10 +10,10 @@ import hashlib
 import pickle
 import re
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -25,7 +25,7 @@ from iapc_lib.classes import CLASS_SETS, ClassSet
 from iapc_lib.config import Model, RunConfig
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.presets import resolve
-from iapc_lib.runs import atomic_path, file_hash, read_json, write_json
+from iapc_lib.runs import RunFolderError, atomic_path, file_hash, read_json, write_json
 
 
 class CheckpointError(ValueError):
@@ -103,11 +103,22 @@ def _read_description(path: Path) -> tuple[Model, ClassSet]:
         raise CheckpointError(
             f"{path.with_suffix('.safetensors')}: the description {path.name} is missing"
         )
-    description = read_json(path)
     try:
-        return Model(**description["model"]), CLASS_SETS[len(description["classes"])]
-    except (KeyError, TypeError, ValueError) as error:
+        description = read_json(path)
+        classes = CLASS_SETS[len(description["classes"])]
+        if tuple(description["classes"]) != classes.names:
+            raise ValueError(f"its {len(classes)} classes are not {', '.join(classes.names)}")
+        if description["sha256"] != file_hash(path.with_suffix(".safetensors")):
+            raise ValueError("its weights are others than those in the .safetensors file")
+        return Model(**description["model"]), classes
+    except (RunFolderError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: describes no network ({error})") from None
+
+
+def add_to_description(path: Path, **facts: Any) -> None:
+    """Adds JSON-able facts (scores) to the JSON beside a network that `save_network` wrote."""
+    description = read_json(path.with_suffix(".json"))
+    write_json(path.with_suffix(".json"), {**description, **facts})
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -117,13 +128,22 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from None
 
 
-# Published training scripts keep a numpy score beside the weights; building a number is harmless.
-_NUMPY_SCALARS = [
-    np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+class _Ignored:
+    """Stands in for the numpy numbers (scores) that training scripts keep beside the weights.
+
+    numpy's own constructors are not called: crafted arguments can crash them.
+    """
+
+    def __init__(self, *_: Any):
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+_NUMPY_NUMBERS = [
+    (_Ignored, name)
+    for name in ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 ]
 
 
@@ -134,15 +154,15 @@ def read_published_weights(path: Path) -> dict[str, Tensor]:
         CheckpointError: damaged, of another format, or would execute something.
     """
     try:
-        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = " ".join(str(error).split())
-        refused = re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)", reason)
-        detail = f" ({next(filter(None, refused.groups()))})" if refused else f" ({reason[:200]})"
+        refused = re.search(r"(?:GLOBAL|class) '?([\w.]+)", reason)
+        what = f"would build {refused[1]}" if refused else "is no pickle of tensors"
         raise CheckpointError(
-            f"{path}: is no checkpoint of plain tensors{detail}; refused, because reading it would "
-            "execute code. If you trust its origin, save its state dict alone where it was made"
+            f"{path}: {what}; refused, because only tensors and plain containers are read, and "
+            "nothing that could execute code. Where it was made, save its state dict alone"
         ) from None
     except Exception as error:  # torch.load raises nearly anything on a damaged file
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error})") from None
@@ -155,6 +175,10 @@ def read_published_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: holds neither a state dict nor one under the key 'state_dict'"
         )
+    for name, value in content.items():
+        usable = value.layout == torch.strided and value.device.type == "cpu"
+        if not usable or value.is_complex() or not value.isfinite().all():
+            raise CheckpointError(f"{path}: {name} is no tensor of finite real numbers")
     weights = {name.removeprefix("module."): value for name, value in content.items()}
     return {name: value for name, value in weights.items() if not name.startswith("layer5.")}
 
@@ -168,7 +192,9 @@ def _architecture(
         for layer in (1, 2, 3, 4)
     )
     heads = sum(bool(re.fullmatch(r"layer6\.conv2d_list\.\d+\.weight", n)) for n in weights)
-    if "conv1.weight" not in weights or not all(blocks) or not heads:
+    shaped = [v for n, v in weights.items() if n == "conv1.weight" or "conv2d_list" in n]
+    convolutions = all(v.ndim in (1, 4) and v.numel() > 0 for v in shaped)
+    if "conv1.weight" not in weights or not all(blocks) or not heads or not convolutions:
         some = ", ".join(list(weights)[:3])
         raise CheckpointError(
             f"{path}: is no DeepLab-v2: conv1, layer1 to layer4 and layer6.conv2d_list are "
@@ -209,15 +235,15 @@ def imagenet_file(config: RunConfig) -> Path | None:
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if not path.is_file():
         digest = path.stem.rpartition("-")[2]
-        try:
-            with atomic_path(path) as temporary:
+        with atomic_path(path) as temporary:
+            try:
                 torch.hub.download_url_to_file(url, str(temporary), hash_prefix=digest)
-        except (OSError, RuntimeError) as error:
-            raise CheckpointError(
-                f"torchvision's ImageNet weights cannot be downloaded ({error}): get {url} on "
-                "another machine and set source_training.imagenet_weights to the file, or to null "
-                "for random weights"
-            ) from None
+            except (OSError, RuntimeError, HTTPException) as error:
+                raise CheckpointError(
+                    f"torchvision's ImageNet weights cannot be downloaded ({error}): get {url} on "
+                    "another machine and set source_training.imagenet_weights to the file, or to "
+                    "null for random weights"
+                ) from None
     return path
 
 
@@ -236,7 +262,8 @@ def load_imagenet_body(network: DeepLabV2, path: Path) -> None:
     """Fills all but the head from a ResNet of torchvision.
 
     torchvision's network reads R, G, B divided by a standard deviation, ours B, G, R in grey
-    levels; the first convolution is converted, so that it answers the same to the same image. The
+    levels; the first convolution is converted, so that it answers the same to the same image, but
+    for a grey level by which the two subtracted means differ. The
     stride of a block is on its 3x3 convolution there and on its first 1x1 here: the same shapes,
     a slightly different function (method.md, 13).
 

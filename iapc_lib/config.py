@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from iapc_lib.classes import CLASS_SETS, ClassSet
-from iapc_lib.importance import Importance
 
+Importance = Literal["logits", "probabilities", "first", "second"]
 Size = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=0.1, le=10)]

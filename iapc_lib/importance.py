@@ -7,11 +7,9 @@ method.md, 4).
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
-Importance = Literal["logits", "probabilities", "first", "second"]
+from iapc_lib.config import Importance
 
 
 def importance_map(logits: Tensor, kind: Importance = "logits") -> Tensor:

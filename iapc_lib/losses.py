@@ -37,9 +37,9 @@ def class_weights(
         ceiling: weight of a class that is rare in the batch.
         rare_class_pixels: a class with fewer pixels per image is rare, absent ones included.
     """
-    # bincount and boolean indexing would make a GPU wait for its host.
-    bins = torch.zeros(IGNORE + 1, dtype=torch.int64, device=labels.device)
-    counts = bins.scatter_add(0, labels.flatten(), torch.ones_like(labels).flatten())[: len(often)]
+    # bincount would make a GPU wait for its host, a repeatable scatter_add would sort all pixels.
+    classes = torch.arange(len(often), device=labels.device)
+    counts = (labels.flatten() == classes[:, None]).sum(dim=1)
     rare = 1 + (ceiling - 1) * (counts < rare_class_pixels * len(labels)).to(often.dtype)
     absent = 1 + (ceiling - 1) * (counts == 0).to(often.dtype)
     often = 0.9 * often + 0.1 * absent

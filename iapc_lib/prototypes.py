@@ -53,7 +53,7 @@ def moving_prototypes(previous: Tensor, prototypes: Tensor, momentum: float = 0.
     starts = (seen == 1) & (present == 1) & ~previous.any(dim=1)
     share = present * torch.where(starts, 1.0, 1 - momentum)
     # weights[i, j] is what image j's mean counts for after image i.
-    weights = share * momentum ** (seen[:, None] - seen)
+    weights = share * momentum ** (seen[:, None] - seen).clamp(min=0)
     weights = weights * torch.ones_like(weights[..., 0]).tril()[..., None]
     kept = momentum ** seen[:, :, None] * previous
     return kept + torch.einsum("ijk,jkd->ikd", weights, prototypes)

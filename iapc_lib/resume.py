@@ -11,6 +11,8 @@ import torch
 
 from iapc_lib.runs import Run, RunFolderError, atomic_path
 
+STATE_FORMAT = 2
+"""Of the saved states; the parts of one of another format would not fit."""
 SAVE_EVERY_SECONDS = 10.0
 SAVE_PAUSE = 20  # at least so many times the duration of the last save
 
@@ -37,7 +39,7 @@ class Checkpointer:
     def __init__(self, run: Run, name: str, state: Stateful, made_from: Mapping[str, Any]):
         self.path = self.path_of(run, name)
         self.state = state
-        self.made_from = dict(made_from)
+        self.made_from = {"format": STATE_FORMAT, **made_from}
         self.saved = time.monotonic()
         self.save_seconds = 0.0
 

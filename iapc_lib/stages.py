@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from iapc_lib.adaptation import adapt
-from iapc_lib.checkpoints import imagenet_file, load_network, save_network
+from iapc_lib.checkpoints import add_to_description, imagenet_file, load_network, save_network
 from iapc_lib.classes import CLASS_SETS
 from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import ImageDataset, write_train_ids
@@ -228,7 +228,9 @@ def row_scores(run: Run, method: str, split: str) -> dict[str, Any]:
 
     def make() -> dict[str, Any]:
         records = target_records(run.config, split, labels=True)
-        return _scores(run, network, records, f"Scoring {method} on {split}")
+        found = _scores(run, network, records, f"Scoring {method} on {split}")
+        add_to_description(adapted_path(run, method), **{f"scores_{split}": found})
+        return found
 
     inputs = {"network": file_hash(adapted_path(run, method)), "data": _target(run)}
     return run.stage(f"scores_{method}_{split}", inputs, make)
@@ -240,7 +242,9 @@ def home_scores(run: Run) -> dict[str, Any]:
 
     def make() -> dict[str, Any]:
         _, records = source_records(run.config)
-        return _scores(run, network, records, "Scoring at home")
+        found = _scores(run, network, records, "Scoring at home")
+        add_to_description(run.path("source.safetensors"), scores_home=found)
+        return found
 
     inputs = {
         "network": file_hash(run.path("source.safetensors")),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from collections import OrderedDict
 
 import numpy as np
@@ -22,7 +24,7 @@ from iapc_lib.checkpoints import (
 from iapc_lib.config import Model
 from iapc_lib.deeplab import PIXEL_MEAN, DeepLabV2
 from iapc_lib.presets import load_config
-from tests.conftest import PRESETS
+from tests.conftest import PRESETS, PROJECT
 
 SMALL = Model(layers=(1, 1, 1, 1), base_width=8)
 
@@ -63,6 +65,19 @@ def test_refusals_name_the_file_and_what_does_not_fit(tmp_path, tiny_run):
     save_network(path, DeepLabV2(16, config.model), config)
     with pytest.raises(CheckpointError, match=r"layer6.conv2d_list.0.weight has shape \[16"):
         load_network(path)
+    description = json.loads(path.with_suffix(".json").read_text())
+    description["model"] = config.model.model_dump(mode="json")
+    for change, reason in (
+        ({"sha256": "0" * 64}, "its weights are others"),
+        ({"classes": description["classes"][::-1]}, "its 16 classes are not road, "),
+    ):
+        path.with_suffix(".json").write_text(json.dumps({**description, **change}))
+        with pytest.raises(CheckpointError, match=f"net.json: .*{reason}"):
+            load_network(path)
+    path.with_suffix(".json").write_text("{")
+    with pytest.raises(CheckpointError, match="net.json: describes no network .*cannot be read"):
+        load_network(path)
+    path.with_suffix(".json").write_text(json.dumps(description))
     path.write_bytes(b"\x80\x04no safetensors")
     with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
         load_network(path)
@@ -77,7 +92,8 @@ def test_published_source_checkpoint(tmp_path, network):
     entries["module.layer5.conv2d_list.0.weight"] = torch.zeros(19, 128, 3, 3)
     without_counters = {n: v for n, v in entries.items() if "num_batches" not in n}
     # Beside the weights, such files hold whatever the training script kept: numpy scores, too.
-    rest = {"epoch": 3, "best_MIou": np.float64(0.366), "optimizer": {"state": {}}}
+    numbers = {"best_MIou": np.float64(0.366), "iter": np.int64(3), "best": np.bool_(True)}
+    rest = {"epoch": 3, **numbers, "optimizer": {"state": {}}}
     for content in ({"state_dict": entries, **rest}, {"state_dict": without_counters}):
         torch.save(content, path)
         loaded, classes = load_network(path)
@@ -118,6 +134,8 @@ def test_a_file_that_would_execute_code_is_refused(tmp_path, network, old_format
         (lambda s: s.pop("conv1.weight"), "is no DeepLab-v2"),
         (lambda s: s.pop("layer6.conv2d_list.3.weight"), "has 3 classifier convolutions"),
         (lambda s: s.update({"conv1.weight": "text"}), "holds neither a state dict"),
+        (lambda s: s.update({"conv1.weight": torch.ones(())}), "is no DeepLab-v2"),
+        (lambda s: s.update({"bn1.bias": torch.full((8,), torch.nan)}), "bn1.bias is no tensor of"),
         (
             lambda s: s.update({"layer6.conv2d_list.0.weight": torch.zeros(21, 256, 3, 3)}),
             "has 21 classes; known are 19 and 16",
@@ -130,6 +148,21 @@ def test_published_files_that_do_not_fit_say_why(tmp_path, network, change, reas
     torch.save(state, tmp_path / "net.pth")
     with pytest.raises(CheckpointError, match=f"net.pth: .*{reason}"):
         load_network(tmp_path / "net.pth")
+
+
+class Crash:
+    """A numpy scalar whose crafted type makes numpy itself crash when it is built."""
+
+    def __reduce__(self):
+        return np._core.multiarray.scalar, (np.dtype([("a", "O")]), True)
+
+
+def test_crafted_numpy_numbers_are_never_built(tmp_path, network):
+    path = tmp_path / "crash.pth"
+    torch.save({"state_dict": network.state_dict(), "score": Crash()}, path)
+    code = f"from pathlib import Path; from iapc_lib.checkpoints import load_network as l; l(Path({str(path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0 or "CheckpointError" in done.stderr, done.stderr
 
 
 def test_truncated_file_is_no_checkpoint(tmp_path, network):
@@ -172,8 +205,9 @@ def test_imagenet_weights_that_cannot_be_had_name_the_url_and_the_way_out(tmp_pa
         raise OSError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(CheckpointError, match=r"get https://.*resnet101.*imagenet_weights to"):
+    with pytest.raises(CheckpointError, match=r"get https://.*resnet101.*imagenet_weights to") as e:
         imagenet_file(config)
+    assert "cannot be written" not in str(e.value)
     absent = {"source_training.imagenet_weights": str(tmp_path / "none.pth")}
     with pytest.raises(CheckpointError, match="none.pth: no such file"):
         imagenet_file(load_config(PRESETS / "gta5.yaml", overrides=absent))

@@ -145,6 +145,27 @@ def test_one_notebook_alone_makes_what_it_needs_and_refuses_a_misspelt_parameter
         execute("00_data", **preset, sede=3)
 
 
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"fidelity.prototypes": "momentum", "fidelity.importance": "first"},
+        {"fidelity.prototypes": "dataset", "fidelity.importance": "second"},
+        {"fidelity.revision": "2023", "fidelity.parameter_visits": "published"},
+    ],
+)
+def test_notebook_of_one_update_holds_for_the_variants(tmp_path, data_folder, variant):
+    parameters = yaml.safe_load((PRESETS / "mini_gta5.yaml").read_text())
+    overrides = tiny_overrides(data_folder) | {"adaptation.steps": 2} | variant
+    parameters |= {"overrides": overrides, "out": str(tmp_path / "run")}
+    papermill.execute_notebook(
+        PRESETS.parent / "notebooks" / "05_full_adaptation.ipynb",
+        tmp_path / "executed.ipynb",
+        parameters,
+        progress_bar=False,
+        cwd=PRESETS.parent,
+    )
+
+
 def test_failing_notebook_is_named_with_its_error_and_exit_1(tmp_path, data_folder, monkeypatch):
     project = tmp_path / "project"
     (project / "papermill_runs").mkdir(parents=True)

@@ -75,19 +75,19 @@ def test_prototypes_are_class_means_and_zero_for_absent_classes(seed, images, cl
             torch.testing.assert_close(prototypes[image, k], expected)
 
 
-@given(seeds, st.integers(1, 5), st.booleans())
-@settings(max_examples=25, deadline=None)
-def test_moving_prototypes_are_what_a_loop_over_images_gives(seed, images, fresh):
+@given(seeds, st.integers(1, 5), st.booleans(), st.sampled_from([0.0, 0.5, 0.9, 1.0]))
+@settings(max_examples=40, deadline=None)
+def test_moving_prototypes_are_what_a_loop_over_images_gives(seed, images, fresh, momentum):
     generator = torch.Generator().manual_seed(seed)
     means = maps(seed, images, 4, 3)
     means[torch.rand(images, 4, generator=generator) < 0.4] = 0  # absent classes
     state = torch.zeros(4, 3).double() if fresh else maps(seed + 1, 4, 3)
-    found = moving_prototypes(state, means, 0.9)
+    found = moving_prototypes(state, means, momentum)
     for image in range(images):
         for k in range(4):
             if means[image, k].any():
                 old = state[k] if state[k].any() else means[image, k]
-                state[k] = 0.9 * old + 0.1 * means[image, k]
+                state[k] = momentum * old + (1 - momentum) * means[image, k]
         torch.testing.assert_close(found[image], state)
 
 

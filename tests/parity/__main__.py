@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from . import networks, tensors
@@ -50,16 +51,26 @@ def check_file(path: Path, report: Report) -> None:
     dtype = torch.float32 if expected is inputs else torch.float64
     try:
         CHECKS[kind](expected, inputs, dtype, report)
-    except (ValueError, IndexError, KeyError, TypeError, RuntimeError) as error:
+    except CannotCheck:
+        raise
+    except Exception as error:
         raise CannotCheck(f"is not in the format ({type(error).__name__}: {error})") from error
+    for name in expected.never_asked():
+        if expected is not inputs and name in inputs:  # an input that the file repeats
+            _check_repeated(name, expected, inputs, report)
     if unknown := expected.never_asked():
         raise CannotCheck(f"has arrays that nothing checks: {', '.join(unknown)}")
 
 
-def check_directory(directory: Path) -> int:
+def _check_repeated(name: str, expected: Vectors, inputs: Vectors, report: Report) -> None:
+    compare = report.same if expected[name].dtype.kind == "U" else report.close
+    compare(f"{name} (repeated)", np.atleast_1d(inputs[name]), np.atleast_1d(expected[name]))
+
+
+def check_directory(directory: Path, report: Report | None = None) -> int:
     """Checks all vector files below a directory; returns the exit status."""
     files = sorted(directory.rglob("*.npz"))
-    report, impossible = Report(), []
+    report, impossible = report or Report(), []
     for path in files:
         report.prefix = str(path.relative_to(directory))
         try:
@@ -69,7 +80,7 @@ def check_directory(directory: Path) -> int:
             print(f"{report.prefix:24} CANNOT BE CHECKED: {error}", flush=True)
     if not files:
         impossible.append(f"{directory}: holds no vector files (.npz)")
-    print(f"\n{report.lines} quantities of {len(files)} files: {len(report.failed)} failed")
+    print(f"\n{len(report.compared)} quantities of {len(files)} files: {len(report.failed)} failed")
     for line in (*report.failed, *impossible):
         print(f"  {line}")
     return 2 if impossible else int(bool(report.failed))

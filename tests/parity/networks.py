@@ -7,9 +7,10 @@ add up to.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable
-from dataclasses import replace
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -150,14 +151,151 @@ def _check_entries(expected: Vectors, network: DeepLabV2, report: Report) -> Non
         report.labels(f"{group}_multiplicity", visits, expected[f"{group}_multiplicity"])
 
 
+HYPER_PARAMETERS = {
+    "learning_rate": ("adaptation.optimizer.learning_rate", float),
+    "momentum": ("adaptation.optimizer.momentum", float),
+    "weight_decay": ("adaptation.optimizer.weight_decay", float),
+    "warm_up": ("adaptation.optimizer.warmup_steps", int),
+    "num_steps": ("adaptation.optimizer.decay_steps", int),
+    "power": ("adaptation.optimizer.power", float),
+    "max_value": ("losses.class_weight_ceiling", float),
+    "lambda_loss_pseudo_label": ("losses.importance_aware", float),
+    "lambda_loss_clustering_label": ("losses.prototype_enhanced", float),
+    "lambda_loss_clustering_sym_label": ("losses.prototype_symmetric", float),
+    "lambda_loss_prediction_self": ("losses.information_maximization", float),
+}
+"""The published names of the hyper-parameters, and our fields."""
+
+LOSS_ERROR = (1e-5, 3e-5, 2e-4)  # relative, at steps 1, 2, 3 and later
+STUDENT_ERROR = (3e-4, 3e-3, 2e-2)
+CLUSTER_GAP = (1e-5, 1e-4, 1e-3)
+GRADIENT = Tolerance(relative=1e-2, median=5e-4)
+CHANGE = Tolerance(relative=2e-2, median=1e-3)
+ROUNDING = 2.0**-22
+"""Of a float32 weight, after three updates of up to four visits each."""
+DOUBLE = 1e-8
+"""Relative error of everything in float64."""
+
+
+@dataclass
+class Moments:
+    """What is kept of a state dict (or of momentum buffers), by name; float64."""
+
+    stats: np.ndarray
+    size: np.ndarray
+    values: dict[str, Tensor]
+    """All of an entry if it is small, else its first 64 values."""
+
+    @classmethod
+    def of(cls, entries: Mapping[str, Tensor]) -> Moments:
+        kept = {
+            name: (value if value.numel() <= 10_000 else value.flatten()[:64]).double().clone()
+            for name, value in entries.items()
+        }
+        sizes = np.array([value.numel() for value in entries.values()])
+        return cls(stats(entries.values()), sizes, kept)
+
+
+@dataclass
+class Updates:
+    """What some updates gave: a dict per update, and where they ended."""
+
+    steps: list[dict[str, Any]]
+    trainable: list[str]
+    initial: Moments
+    state: dict[str, Moments]
+    """Of the student (`G`) and the memory (`M`)."""
+    change: dict[str, Moments]
+    momentum: Moments
+
+
+@functools.lru_cache(maxsize=4)
+def updates(inputs: Vectors, dtype: torch.dtype, revision: str, visits: str) -> Updates:
+    """Runs the library's `adaptation_step` on the inputs of a steps file."""
+    settings = {}
+    for name, value in zip(inputs.text("hyper_names"), inputs["hyper_values"], strict=True):
+        if name not in HYPER_PARAMETERS:
+            raise CannotCheck(f"unknown hyper-parameter {name}")
+        field, kind = HYPER_PARAMETERS[name]
+        settings[field] = kind(value)
+    settings |= {"fidelity.revision": revision, "fidelity.parameter_visits": visits}
+    config = load_config(project_root() / "papermill_runs/gta5.yaml", overrides=settings)
+    networks = Networks(network_with_weights(inputs.text("weight_seed")[0], dtype), MACHINE)
+    student, memory = networks.student, networks.memory
+    initial = {name: value.double() for name, value in student.state_dict().items()}
+    initial = {name: value.clone() for name, value in initial.items()}
+    optimizer = make_optimizer(student, config.adaptation.optimizer, visits == "published")
+    trainable = {name: p for name, p in student.named_parameters() if p.requires_grad}
+    often = torch.ones(config.classes, dtype=dtype)
+    student_logits = []
+    student.register_forward_hook(lambda *call: student_logits.append(call[2].logits.detach()))
+    views = {name: rgb(inputs[array]) for name, array in VIEW_ARRAYS.items()}
+    views["label"] = inputs.tensor("label_aug2", torch.int64)
+    clean_labels = inputs.tensor("labels_t", torch.int64)
+    steps = []
+    for index, iteration in enumerate(inputs["iterations"]):
+        rates = set_learning_rate(optimizer, config.adaptation.optimizer, int(iteration))
+        batch = {name: view[index] for name, view in views.items()}
+        result = adaptation_step(networks, optimizer, batch, often, config, MACHINE)
+        terms, often = result.terms, result.terms.often
+        clean = upsample(student_logits[-1], clean_labels.shape[2:])
+        gradients = stats(p.grad for p in trainable.values())
+        steps.append(
+            {
+                "lr": rates,
+                "terms": terms.weighted,
+                "loss_total": terms.total.item(),
+                "val_loss": F.cross_entropy(clean, clean_labels[index], ignore_index=IGNORE).item(),
+                "class_weight": terms.class_weight,
+                "importance_mean": terms.importance.double().mean().item(),
+                "masked_fraction": 1 - terms.agreement.double().mean().item(),
+                "cluster_label": terms.prototype_label,
+                "similarity": terms.similarity,
+                "grad_stats": gradients,
+                "grad_l2_all": np.sqrt((gradients[:, 1] ** 2).sum()),
+                "student_logits": result.student.logits.detach(),
+                "memory_logits": result.memory.logits,
+                "source_logits": result.source_logits,
+            }
+        )
+    state = {"G": student.state_dict(), "M": memory.state_dict()}
+    change = {
+        letter: {name: value.double() - initial[name] for name, value in entries.items()}
+        for letter, entries in state.items()
+    }
+    return Updates(
+        steps,
+        list(trainable),
+        Moments.of(initial),
+        {letter: Moments.of(entries) for letter, entries in state.items()},
+        {letter: Moments.of(entries) for letter, entries in change.items()},
+        Moments.of({n: optimizer.state[p]["momentum_buffer"] for n, p in trainable.items()}),
+    )
+
+
+VIEW_ARRAYS = {
+    "plain": "images_u8",
+    "rescaled": "image_aug1_u8",
+    "augmented": "image_aug2_u8",
+    "clean": "images_t_u8",
+}
+
+
 def check_steps(expected: Vectors, inputs: Vectors, dtype: torch.dtype, report: Report) -> None:
-    for name in ("hyper_values", "label_aug2"):
-        report.close(name, inputs[name], expected[name])
-    report.same("loss_names", TERM_OF, expected["loss_names"])
     with torch.device("meta"):
         report.same("state_keys", DeepLabV2().state_dict(), inputs["state_keys"])
+    revision = expected.text("revision")[0]
     for visits, prefix in (("published", "seq17/"), ("once", "dedup/")):
-        _check_updates(expected, inputs, dtype, report, visits, prefix)
+        if not expected.starting_with(prefix):
+            raise CannotCheck(f"{expected.path.name} has no arrays {prefix}*")
+        ours = updates(inputs, dtype, revision, visits)
+        # How far float32 carries is measured, by the same updates in float64.
+        double = updates(inputs, torch.float64, revision, visits)
+        report.same(f"{prefix}trainable_names", ours.trainable, expected["trainable_names"])
+        _check_each_step(expected, prefix, ours, dtype, report)
+        for letter in "GM":
+            _check_state(expected, prefix, letter, ours, double, dtype, report)
+        _check_momentum(expected, prefix, ours, double, dtype, report)
     # The optimiser of newer torch versions on repeated parameters: nobody's method.
     left_out = expected.starting_with("native/")
     expected.asked.update(left_out)
@@ -165,214 +303,154 @@ def check_steps(expected: Vectors, inputs: Vectors, dtype: torch.dtype, report: 
         print(f"{report.prefix:24} {'native/*':46} left out, {len(left_out)} arrays")
 
 
-HYPER_PARAMETERS = {
-    "learning_rate": "adaptation.optimizer.learning_rate",
-    "momentum": "adaptation.optimizer.momentum",
-    "weight_decay": "adaptation.optimizer.weight_decay",
-    "warm_up": "adaptation.optimizer.warmup_steps",
-    "num_steps": "adaptation.optimizer.decay_steps",
-    "power": "adaptation.optimizer.power",
-    "max_value": "losses.class_weight_ceiling",
-    "lambda_loss_pseudo_label": "losses.importance_aware",
-    "lambda_loss_clustering_label": "losses.prototype_enhanced",
-    "lambda_loss_clustering_sym_label": "losses.prototype_symmetric",
-    "lambda_loss_prediction_self": "losses.information_maximization",
-}
-
-
-def _check_updates(
-    expected: Vectors,
-    inputs: Vectors,
-    dtype: torch.dtype,
-    report: Report,
-    visits: str,
-    prefix: str,
+def _check_each_step(
+    expected: Vectors, prefix: str, ours: Updates, dtype: torch.dtype, report: Report
 ) -> None:
     single = dtype == torch.float32
-    exact = 1e-8  # relative, of everything in float64
-    settings = {}
-    for name, value in zip(inputs.text("hyper_names"), inputs["hyper_values"], strict=True):
-        if name not in HYPER_PARAMETERS:
-            raise CannotCheck(f"unknown hyper-parameter {name}")
-        settings[HYPER_PARAMETERS[name]] = int(value) if name in INTEGERS else float(value)
-    config = load_config(
-        project_root() / "papermill_runs/gta5.yaml",
-        overrides={
-            **settings,
-            "fidelity.revision": expected.text("revision")[0],
-            "fidelity.parameter_visits": visits,
-        },
-    )
-    networks = Networks(network_with_weights(expected.text("weight_seed")[0], dtype), MACHINE)
-    student, memory = networks.student, networks.memory
-    initial = {n: v.double() for n, v in copy.deepcopy(student.state_dict()).items()}
-    optimizer = make_optimizer(student, config.adaptation.optimizer, visits == "published")
-    trainable = {n: p for n, p in student.named_parameters() if p.requires_grad}
-    names = expected.text("trainable_names")
-    report.same("trainable_names", trainable, names)
-    often = torch.ones(inputs[f"{prefix}class_weight"].shape[1], dtype=dtype)
-    forwards = []
-    student.register_forward_hook(lambda _, __, output: forwards.append(output.logits.detach()))
-    views = {
-        view: rgb(inputs[array])
-        for view, array in (
-            ("plain", "images_u8"),
-            ("rescaled", "image_aug1_u8"),
-            ("augmented", "image_aug2_u8"),
-            ("clean", "images_t_u8"),
-        )
-    }
-    views["label"] = inputs.tensor("label_aug2", torch.int64)
-    clean_labels = inputs.tensor("labels_t", torch.int64)
-
-    def close(array, ours, theirs, float32: Tolerance, double: Tolerance = Tolerance(0, exact)):  # noqa: B008
-        report.close(f"{prefix}{array}", ours, theirs, float32 if single else double)
-
-    for index, iteration in enumerate(inputs["iterations"]):
-        step = f"step{index + 1}"
-        rates = set_learning_rate(optimizer, config.adaptation.optimizer, int(iteration))
-        close(f"lr {step}", rates, expected[f"{prefix}lr"][index], Tolerance(relative=1e-14))
-        batch = {name: view[index] for name, view in views.items()}
-        result = adaptation_step(networks, optimizer, batch, often, config, MACHINE)
-        terms, often = result.terms, result.terms.often
-
-        loss = Tolerance(relative=LOSS_ERROR[min(index, 2)])
-        weighted = [terms.weighted[ours] for ours in TERM_OF.values()]
-        clean = F.cross_entropy(
-            upsample(forwards[-1], clean_labels.shape[2:]), clean_labels[index], ignore_index=IGNORE
-        )
-        importance = terms.importance.double().mean()
-        for array, ours in (
-            ("losses_weighted", torch.stack(weighted)),
-            ("loss_total", terms.total),
-            ("val_loss", clean),
+    for index, step in enumerate(ours.steps):
+        number = f"step{index + 1}"
+        late = min(index, 2)
+        weighted = [step["terms"][TERM_OF[name]] for name in expected.text("loss_names")]
+        loss = Tolerance(relative=LOSS_ERROR[late] if single else DOUBLE)
+        for array, values, tolerance in (
+            ("lr", step["lr"], Tolerance(relative=1e-14)),
+            ("losses_weighted", torch.stack(weighted), loss),
+            ("loss_total", step["loss_total"], loss),
+            ("val_loss", step["val_loss"], loss),
+            ("class_weight", step["class_weight"], Tolerance(1e-5 if single else DOUBLE)),
+            ("grad_l2_all", step["grad_l2_all"], Tolerance(relative=5e-3 if single else DOUBLE)),
         ):
-            close(f"{array} {step}", ours, expected[f"{prefix}{array}"][index], loss)
-        close(
-            f"importance_mean_{step}", importance, expected[f"{prefix}importance_mean_{step}"], loss
-        )
-        class_weight = expected[f"{prefix}class_weight"][index]
-        close(f"class_weight {step}", terms.class_weight, class_weight, Tolerance(1e-5))
-
-        gradients = [trainable[name].grad for name in names]
-        norms = stats(gradients)
+            theirs = expected[f"{prefix}{array}"][index]
+            report.close(f"{prefix}{array} {number}", values, theirs, tolerance)
         close_stats(
             report,
-            f"{prefix}grad_stats {step}",
-            norms,
+            f"{prefix}grad_stats {number}",
+            step["grad_stats"],
             expected[f"{prefix}grad_stats"][index],
-            [g.numel() for g in gradients],
-            Tolerance(relative=6e-3, median=5e-4) if single else Tolerance(relative=exact),
-            None if single else exact,
+            [ours.initial.size[list(ours.initial.values).index(n)] for n in ours.trainable],
+            GRADIENT if single else Tolerance(relative=DOUBLE),
+            None if single else DOUBLE,
         )
-        l2_all = np.sqrt((norms[:, 1] ** 2).sum())
-        close(f"grad_l2_all {step}", l2_all, expected[f"{prefix}grad_l2_all"][index], GRADIENT)
-
-        for who, logits, error in (
-            ("student", result.student.logits, STUDENT_ERROR[min(index, 2)]),
-            ("memory", result.memory.logits, 3e-4),
-            ("source", result.source_logits, 3e-5),
-        ):
-            array = f"{prefix}{who}_logits_{step}"
-            if array in expected:
-                tolerance = Tolerance(error) if single else Tolerance(of_largest=exact)
-                report.close(array, logits, expected[array], tolerance)
-        array = f"{prefix}cluster_label_{step}"
-        theirs = expected[array]
-        gap = CLUSTER_GAP[min(index, 2)] if single else 0.0
-        report.labels(array, terms.prototype_label, theirs, terms.similarity, gap)
-        masked = 1 - terms.agreement.double().mean().item()
+        for who, error in (("student", STUDENT_ERROR[late]), ("memory", 3e-4), ("source", 3e-5)):
+            array = f"{prefix}{who}_logits_{number}"
+            if who != "source" or array in expected:
+                tolerance = Tolerance(error) if single else Tolerance(of_largest=DOUBLE)
+                report.close(array, step[f"{who}_logits"], expected[array], tolerance)
+        array = f"{prefix}importance_mean_{number}"
+        report.close(array, step["importance_mean"], expected[array], loss)
+        array = f"{prefix}cluster_label_{number}"
+        theirs, gap = expected[array], CLUSTER_GAP[late] if single else 0.0
+        report.labels(array, step["cluster_label"], theirs, step["similarity"], gap)
         # A tie that fell the other way changes the pixels that its feature stands for.
-        ties = 2 * float((terms.prototype_label.numpy() != theirs).mean())
-        array = f"{prefix}masked_fraction_{step}"
-        report.close(array, masked, expected[array], Tolerance(1e-9 + ties))
-
-    for letter, network in (("G", student), ("M", memory)):
-        _check_state(expected, network.state_dict(), initial, prefix, letter, single, report)
-    momentum = {n: optimizer.state[p]["momentum_buffer"] for n, p in trainable.items()}
-    close_stats(
-        report,
-        f"{prefix}momentum_stats",
-        stats(momentum[name] for name in names),
-        expected[f"{prefix}momentum_stats"],
-        [momentum[name].numel() for name in names],
-        CHANGE if single else Tolerance(relative=exact),
-        None if single else exact,
-    )
-    for array in expected.starting_with(f"{prefix}momentum_first64_"):
-        ours = momentum[array.partition("first64_")[2]].flatten()[:64]
-        tolerance = Tolerance(of_largest=2e-2 if single else exact)
-        report.close(array, ours, expected[array], tolerance)
-
-
-INTEGERS = ("warm_up", "num_steps")
-LOSS_ERROR = (1e-5, 3e-5, 2e-4)
-STUDENT_ERROR = (3e-4, 3e-3, 2e-2)
-CLUSTER_GAP = (1e-5, 1e-4, 1e-3)
-ROUNDING = 2.0**-22
-"""Of float32 numbers, after three updates of up to four visits each."""
-GRADIENT = Tolerance(relative=1e-3)
-CHANGE = Tolerance(relative=6e-3, median=1e-3)
+        ties = 2 * float((step["cluster_label"].numpy() != theirs).mean())
+        array = f"{prefix}masked_fraction_{number}"
+        report.close(array, step["masked_fraction"], expected[array], Tolerance(1e-9 + ties))
 
 
 def _check_state(
     expected: Vectors,
-    state: dict[str, Tensor],
-    initial: dict[str, Tensor],
     prefix: str,
     letter: str,
-    single: bool,
+    ours: Updates,
+    double: Updates,
+    dtype: torch.dtype,
     report: Report,
 ) -> None:
-    exact = 1e-8
-    sizes = [value.numel() for value in state.values()]
-    change = {name: value.double() - initial[name] for name, value in state.items()}
-    name = f"{prefix}{letter}_state_stats"
-    state_stats = stats(state.values())
-    error = 1e-5 if single else exact
-    close_stats(report, name, state_stats, expected[name], sizes, Tolerance(relative=error), error)
-    moved = f"{prefix}{letter}_delta_stats"
-    # In float32 a change cannot be known better than the weights that it is the difference of.
-    rounding = ROUNDING * state_stats[:, 1] if single else 0.0
-    tolerance = replace(CHANGE, absolute=rounding) if single else Tolerance(relative=exact)
+    single = dtype == torch.float32
+    state, change, exact_change = ours.state[letter], ours.change[letter], double.change[letter]
+    error = 1e-5 if single else DOUBLE
+    states, changes = (f"{prefix}{letter}_{what}_stats" for what in ("state", "delta"))
     close_stats(
         report,
-        moved,
-        stats(change.values()),
-        expected[moved],
-        sizes,
-        tolerance,
-        None if single else exact,
+        states,
+        state.stats,
+        expected[states],
+        state.size,
+        Tolerance(relative=error),
+        error,
     )
-    summed = expected[name][:, 0] - stats(initial.values())[:, 0]
-    close_sum = Tolerance(1e-14 * np.sqrt(sizes) * state_stats[:, 1] + 1e-13)
-    report.close(f"{moved} sum, from state_stats", summed, expected[moved][:, 0], close_sum)
-    arrays = [
-        array
-        for what in ("full_", "first64_", "first64delta_")
-        for array in expected.starting_with(f"{prefix}{letter}_{what}")
-    ]
-    for array in arrays:
-        what, _, name = array.rpartition("/")[2].removeprefix(f"{letter}_").partition("_")
-        end = None if what == "full" else 64
-        values, moves, start = (v[name].flatten()[:end] for v in (state, change, initial))
-        ours = moves if what == "first64delta" else values
-        if not single:
-            tolerance = Tolerance(of_largest=exact)
-        elif ".running_" in name:
-            tolerance = Tolerance(of_largest=1e-4)
-        else:
-            largest, moved_most = values.abs().max().item(), moves.abs().max().item()
-            tolerance = Tolerance(5e-3 * moved_most + ROUNDING * largest)
-        report.close(array, ours, expected[array], tolerance)
-        if what == "first64delta":
-            theirs = expected[array.replace("first64delta", "first64")] - start.numpy()
-            report.close(f"{array} from first64", theirs, expected[array], Tolerance(1e-15))
-    if not single:
-        return
+    # In float32 a change cannot be known better than the weights that it is the difference of.
+    rounding = replace(CHANGE, absolute=ROUNDING * state.stats[:, 1])
+    close_stats(
+        report,
+        changes,
+        change.stats,
+        expected[changes],
+        state.size,
+        rounding if single else Tolerance(relative=DOUBLE),
+        None if single else DOUBLE,
+    )
+    summed = expected[states][:, 0] - ours.initial.stats[:, 0]
+    close_sum = Tolerance(1e-14 * np.sqrt(state.size) * state.stats[:, 1] + 1e-13)
+    report.close(f"{changes} sum, from state_stats", summed, expected[changes][:, 0], close_sum)
+
+    for what in ("full", "first64", "first64delta"):
+        start = f"{prefix}{letter}_{what}_"
+        for array in expected.starting_with(start):
+            name = array.removeprefix(start)
+            values, moved, exactly_moved, initial = (
+                _part(moments, name, what)
+                for moments in (state, change, exact_change, ours.initial)
+            )
+            if not single:
+                tolerance = Tolerance(of_largest=DOUBLE)
+            elif ".running_" in name:
+                tolerance = Tolerance(of_largest=1e-4, absolute=_noise(moved, exactly_moved))
+            else:
+                tolerance = Tolerance(
+                    5e-3 * moved.abs().max().item()
+                    + ROUNDING * values.abs().max().item()
+                    + _noise(moved, exactly_moved)
+                )
+            mine = moved if what == "first64delta" else values
+            report.close(array, mine, expected[array], tolerance)
+            if what == "first64delta":
+                theirs = expected[array.replace("first64delta", "first64")] - initial.numpy()
+                report.close(f"{array} from first64", theirs, expected[array], Tolerance(1e-15))
     name = f"{prefix}{letter}_num_batches_tracked"
-    counters = {int(v) for n, v in state.items() if n.endswith("num_batches_tracked")}
-    report.labels(name, sorted(counters), expected[name])
+    if name in expected:
+        counters = [v for n, v in state.values.items() if n.endswith("num_batches_tracked")]
+        report.labels(name, torch.stack(counters).unique(), expected[name])
+
+
+def _check_momentum(
+    expected: Vectors,
+    prefix: str,
+    ours: Updates,
+    double: Updates,
+    dtype: torch.dtype,
+    report: Report,
+) -> None:
+    single = dtype == torch.float32
+    close_stats(
+        report,
+        f"{prefix}momentum_stats",
+        ours.momentum.stats,
+        expected[f"{prefix}momentum_stats"],
+        ours.momentum.size,
+        CHANGE if single else Tolerance(relative=DOUBLE),
+        None if single else DOUBLE,
+    )
+    start = f"{prefix}momentum_first64_"
+    for array in expected.starting_with(start):
+        values, exact = (
+            _part(m, array.removeprefix(start), "first64") for m in (ours.momentum, double.momentum)
+        )
+        float32 = Tolerance(5e-3 * values.abs().max().item() + _noise(values, exact))
+        tolerance = float32 if single else Tolerance(of_largest=DOUBLE)
+        report.close(array, values, expected[array], tolerance)
+
+
+def _part(moments: Moments, name: str, what: str) -> Tensor:
+    """An entry in full, or its first 64 values."""
+    if name not in moments.values:
+        raise CannotCheck(f"unknown entry {name}")
+    return moments.values[name] if what == "full" else moments.values[name].flatten()[:64]
+
+
+def _noise(single: Tensor, double: Tensor) -> float:
+    """Four times the largest difference that float32 makes."""
+    return 4 * (single - double).abs().max().item()
 
 
 def check_pseudo_labels(
@@ -390,8 +468,9 @@ def check_pseudo_labels(
     labels = expected["label"]
     total = summed_probabilities(MACHINE, network, batches, labels.shape[1:], config.flip)
     report.labels("label", total.max(dim=1).indices, labels, total, 1e-4)
-    every4 = total[:, :, ::4, ::4]
-    report.close("prob_sum_every4", every4, expected["prob_sum_every4"], Tolerance(2e-5))
+    for name in expected.starting_with("prob_sum_every"):
+        every = int(name.removeprefix("prob_sum_every"))
+        report.close(name, total[:, :, ::every, ::every], expected[name], Tolerance(2e-5))
     class_mean = total.double().mean(dim=(2, 3))
     report.close("prob_class_mean", class_mean, expected["prob_class_mean"], Tolerance(1e-5))
     first, second = total.topk(2, dim=1).values.unbind(dim=1)
