@@ -73,8 +73,8 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     if path.suffix == ".safetensors":
-        model, classes = _read_description(path.with_suffix(".json"))
         weights = _read_safetensors(path)
+        model, classes = _read_description(path.with_suffix(".json"))
     else:
         weights = read_published_weights(path)
         # Dilations leave no trace in the weights.

@@ -76,7 +76,7 @@ def test_bad_data_is_refused_by_file_before_any_work(tmp_path):
 @pytest.mark.parametrize(
     ("preset", "site", "path"),
     [
-        ("gta5", "visinf.tu-darmstadt.de", "images/00001.png"),
+        ("gta5", "visinf.tu-darmstadt.de", "labels/00001.png"),
         ("synthia", "synthia-dataset.net", "GT/LABELS/0000000.png"),
     ],
 )
