@@ -22,10 +22,11 @@ from torch import Tensor
 from torchvision.models import ResNet50_Weights, ResNet101_Weights, ResNet152_Weights
 
 from iapc_lib.classes import CLASS_SETS, ClassSet
-from iapc_lib.config import Model, RunConfig
+from iapc_lib.config import RunConfig
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.presets import resolve
 from iapc_lib.runs import RunFolderError, atomic_path, file_hash, read_json, write_json
+from iapc_lib.sections import Evaluation, Model
 
 
 class CheckpointError(ValueError):
@@ -50,6 +51,7 @@ def save_network(path: Path, network: DeepLabV2, config: RunConfig, **facts: Any
         "format": 1,
         "classes": list(config.class_set.names),
         "model": config.model.model_dump(mode="json"),
+        "image_size": list(config.evaluation.image_size),
         "config_fingerprint": config.fingerprint,
         "sha256": file_hash(path),
         **facts,
@@ -113,6 +115,16 @@ def _read_description(path: Path) -> tuple[Model, ClassSet]:
         return Model(**description["model"]), classes
     except (RunFolderError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: describes no network ({error})") from None
+
+
+def image_size_of(path: Path) -> tuple[int, int]:
+    """(height, width) of the images that a checkpoint's network was scored on.
+
+    The published 512 x 1024 where that is not known.
+    """
+    description = path.with_suffix(".json")
+    known = read_json(description) if path.suffix == ".safetensors" else {}
+    return tuple(known.get("image_size", Evaluation().image_size))
 
 
 def add_to_description(path: Path, **facts: Any) -> None:

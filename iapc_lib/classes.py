@@ -25,31 +25,32 @@ class SegmentationClass:
     color: tuple[int, int, int]
     cityscapes_id: int
     synthia_id: int | None
+    camvid_id: int | None
 
 
 CLASSES = tuple(
     SegmentationClass(train_id, *row)
     for train_id, row in enumerate(
         [
-            ("road", (128, 64, 128), 7, 3),
-            ("sidewalk", (244, 35, 232), 8, 4),
-            ("building", (70, 70, 70), 11, 2),
-            ("wall", (102, 102, 156), 12, 21),
-            ("fence", (190, 153, 153), 13, 5),
-            ("pole", (153, 153, 153), 17, 7),
-            ("traffic light", (250, 170, 30), 19, 15),
-            ("traffic sign", (220, 220, 0), 20, 9),
-            ("vegetation", (107, 142, 35), 21, 6),
-            ("terrain", (152, 251, 152), 22, None),
-            ("sky", (70, 130, 180), 23, 1),
-            ("person", (220, 20, 60), 24, 10),
-            ("rider", (255, 0, 0), 25, 17),
-            ("car", (0, 0, 142), 26, 8),
-            ("truck", (0, 0, 70), 27, None),
-            ("bus", (0, 60, 100), 28, 19),
-            ("train", (0, 80, 100), 31, None),
-            ("motorcycle", (0, 0, 230), 32, 12),
-            ("bicycle", (119, 11, 32), 33, 11),
+            ("road", (128, 64, 128), 7, 3, 3),
+            ("sidewalk", (244, 35, 232), 8, 4, 4),
+            ("building", (70, 70, 70), 11, 2, 1),
+            ("wall", (102, 102, 156), 12, 21, None),
+            ("fence", (190, 153, 153), 13, 5, 7),
+            ("pole", (153, 153, 153), 17, 7, 2),
+            ("traffic light", (250, 170, 30), 19, 15, None),
+            ("traffic sign", (220, 220, 0), 20, 9, 6),
+            ("vegetation", (107, 142, 35), 21, 6, 5),
+            ("terrain", (152, 251, 152), 22, None, None),
+            ("sky", (70, 130, 180), 23, 1, 0),
+            ("person", (220, 20, 60), 24, 10, 9),
+            ("rider", (255, 0, 0), 25, 17, 10),
+            ("car", (0, 0, 142), 26, 8, 8),
+            ("truck", (0, 0, 70), 27, None, None),
+            ("bus", (0, 60, 100), 28, 19, None),
+            ("train", (0, 80, 100), 31, None, None),
+            ("motorcycle", (0, 0, 230), 32, 12, None),
+            ("bicycle", (119, 11, 32), 33, 11, None),
         ]
     )
 )
@@ -79,6 +80,14 @@ GTA5_TO_TRAIN = _id_table({c.cityscapes_id: c.train_id for c in CLASSES}, range(
 SYNTHIA_TO_TRAIN = _id_table(
     {c.synthia_id: c.train_id for c in CLASSES if c.synthia_id is not None}, range(23)
 )
+# The 11-class form of the SegNet tutorial: pedestrian -> person, bicyclist -> rider.
+CAMVID_TO_TRAIN = _id_table(
+    {c.camvid_id: c.train_id for c in CLASSES if c.camvid_id is not None}, range(12)
+)
+
+CITYSCAPES_ID_OF_TRAIN = np.zeros(256, np.uint8)
+"""(256,) uint8: train id -> Cityscapes label id; what is no evaluated class becomes 0."""
+CITYSCAPES_ID_OF_TRAIN[:NUM_CLASSES] = [c.cityscapes_id for c in CLASSES]
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,8 @@ SYNTHIA_16 = ClassSet(
 SYNTHIA_13 = ClassSet(
     tuple(i for i in SYNTHIA_16.train_ids if NAMES[i] not in ("wall", "fence", "pole"))
 )
-CLASS_SETS = {19: ALL_19, 16: SYNTHIA_16, 13: SYNTHIA_13}
+CAMVID_11 = ClassSet(tuple(c.train_id for c in CLASSES if c.camvid_id is not None))
+CLASS_SETS = {19: ALL_19, 16: SYNTHIA_16, 13: SYNTHIA_13, 11: CAMVID_11}
 
 
 def colorize(labels: np.ndarray) -> np.ndarray:

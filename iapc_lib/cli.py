@@ -1,12 +1,17 @@
-"""The command `iapc`. Exit status: 0 done, 1 a notebook failed, 2 refused before any work."""
+"""The command `iapc`. Exit status: 0 done, 1 done in part, 2 refused before any work."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
+from tqdm import tqdm
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
@@ -16,40 +21,199 @@ def iapc() -> None:
     """Importance-Aware and Prototype-Contrast learning for semantic segmentation."""
 
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a field, such as adaptation.steps=50."),
+]
+Config = Annotated[Path, typer.Argument(help="A YAML file of papermill_runs/.")]
+Checkpoint = Annotated[Path, typer.Argument(help="A network: .safetensors of a run, or .pth.")]
+
+
+class Ids(StrEnum):
+    """Of label maps."""
+
+    train = "train"
+    cityscapes = "cityscapes"
+
+
+class TableFormat(StrEnum):
+    """Of `iapc evaluate`."""
+
+    text = "text"
+    json = "json"
+    latex = "latex"
+
+
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="A YAML file of papermill_runs/.")],
+    config: Config,
     seed: Annotated[int | None, typer.Option(help="Seed of the run; default: the file's.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The run folder; default: papermill_runs/<scenario>-seed<seed>."),
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a field, such as adaptation.steps=50."
-        ),
-    ] = None,
+    changes: Changes = None,
 ) -> None:
     """Run the seven notebooks for a configuration; run it again to go on after a stop."""
     # Imported here so that `iapc --help` does not wait for torch.
-    from iapc_lib.runner import REFUSALS, NotebookFailed, run_notebooks
+    from iapc_lib.runner import NotebookFailed, run_notebooks
     from iapc_lib.tables import summary
 
-    try:
+    with _exit_status():
         folder = out.absolute() if out else None
-        finished = run_notebooks(config, seed, folder, parse_changes(changes or []))
+        try:
+            finished = run_notebooks(config, seed, folder, parse_changes(changes or []))
+        except NotebookFailed as error:
+            _say(error)
+            raise typer.Exit(1) from None
+        typer.echo(summary(finished))
+
+
+@app.command()
+def check(
+    config: Config,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run; default: the file's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder that `run` would get.")] = None,
+    quick: Annotated[bool, typer.Option(help="Read an even sample of each split only.")] = False,
+    changes: Changes = None,
+) -> None:
+    """Read all that a run would use, and say whether it can start; nothing is written.
+
+    Exit status 0: it can. 2: it can not, and the reasons are on stderr, a line each.
+    """
+    from iapc_lib import checking
+    from iapc_lib.presets import load_config
+    from iapc_lib.runs import default_folder
+
+    with _exit_status():
+        settings = load_config(config, seed, parse_changes(changes or []))
+        limit = checking.QUICK_IMAGES if quick else None
+        found = checking.check(settings, out or default_folder(settings), limit)
+        typer.echo(checking.format_check(found))
+        for problem in found.problems:
+            _say(_one_line(problem))
+        if found.problems:
+            raise typer.Exit(2)
+        typer.echo("\na run can start")
+
+
+@app.command()
+def predict(
+    checkpoint: Checkpoint,
+    images: Annotated[Path, typer.Argument(help="A folder of jpg and png images, or one image.")],
+    out: Annotated[Path, typer.Option(help="Where label maps, colours and overlays go.")],
+    ids: Annotated[Ids, typer.Option(help="Ids of the label maps.")] = Ids.train,
+    confidence: Annotated[bool, typer.Option(help="Write confidence maps, too.")] = False,
+    short_side: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Resize images so that their shorter side has so many pixels; 0: not at all; "
+            "default: that of the images on which the network was scored.",
+        ),
+    ] = None,
+    scales: Annotated[str, typer.Option(help="Average over scales, such as 1,1.25,0.75.")] = "1",
+    flip: Annotated[bool, typer.Option(help="Average with the mirrored image.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward.")] = 4,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Label maps of images of any size; the same command goes on after a stop.
+
+    Files that cannot be read are named on stderr, a line each, and make the exit status 1.
+    """
+    from iapc_lib.checkpoints import image_size_of, load_network
+    from iapc_lib.folder_prediction import predict_folder
+    from iapc_lib.hardware import prepare_machine
+    from iapc_lib.prediction import PredictionSettings
+    from iapc_lib.presets import ConfigError
+    from iapc_lib.runs import file_hash
+    from iapc_lib.sections import Hardware
+
+    with _exit_status():
+        if device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"--device {device}: allowed are auto, cpu and cuda")
+        machine = prepare_machine(Hardware(device=device))
+        network, classes = load_network(checkpoint)
+        if short_side is None:
+            short_side = min(image_size_of(checkpoint))
+        settings = PredictionSettings(short_side or None, _scales(scales), flip)
+        found, skipped = predict_folder(
+            machine,
+            network.to(machine.device),
+            images,
+            out,
+            classes,
+            checkpoint=file_hash(checkpoint),
+            settings=settings,
+            ids=ids.value,
+            confidence=confidence,
+            batch_size=batch_size,
+        )
+        reasons = 0
+        for reason in skipped:
+            reasons += 1
+            _say("skipped " + _one_line(reason))
+        typer.echo(f"{found} images, {reasons} skipped; see {out}")
+        if reasons:
+            raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Checkpoint,
+    config: Config,
+    split: Annotated[str, typer.Option(help="Of the target: val, or dev.")] = "val",
+    format: Annotated[TableFormat, typer.Option(help="Of the table.")] = TableFormat.text,
+    changes: Changes = None,
+) -> None:
+    """Score a network on the target's labelled images: IoU of every class, and the means."""
+    from iapc_lib.evaluation import evaluate_checkpoint
+    from iapc_lib.presets import load_config
+    from iapc_lib.tables import format_scores
+
+    with _exit_status():
+        settings = load_config(config, None, parse_changes(changes or []))
+        found = evaluate_checkpoint(checkpoint, settings, split)
+        typer.echo(format_scores(found, format.value))
+
+
+@contextmanager
+def _exit_status() -> Iterator[None]:
+    """Turns refusals into their lines on stderr and exit status 2, a stop into 1."""
+    from iapc_lib.runner import REFUSALS
+
+    try:
+        yield
     except REFUSALS as error:
         for line in str(error).splitlines():
-            typer.echo(f"iapc: {line}", err=True)
+            _say(line)
         raise typer.Exit(2) from None
-    except NotebookFailed as error:
-        typer.echo(f"iapc: {error}", err=True)
-        raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        typer.echo("iapc: stopped; the same command goes on from here", err=True)
+        _say("stopped; the same command goes on from here")
         raise typer.Exit(1) from None
-    typer.echo(summary(finished))
+
+
+def _say(message: object) -> None:
+    """A line on stderr; names that are no text, or no single line, are written escaped."""
+    text = str(message).encode("utf-8", "backslashreplace").decode()
+    tqdm.write(f"iapc: {text}", file=sys.stderr)  # above a progress bar, if there is one
+
+
+def _one_line(text: str) -> str:
+    """For reasons that name a file: even a name with line breaks stays on its line."""
+    return text.replace("\n", r"\n")
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    from iapc_lib.presets import ConfigError
+
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0.1 <= scale <= 10 for scale in scales):
+        raise ConfigError(f"--scales {text}: write numbers from 0.1 to 10, such as 1,1.25,0.75")
+    return scales
 
 
 def parse_changes(changes: list[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iapc_lib.config import Model
+from iapc_lib.sections import Model
 
 # ImageNet mean of the published (caffe style) network, in R, G, B; there is no division.
 PIXEL_MEAN = (122.67891434, 116.66876762, 104.00698793)
@@ -99,6 +99,7 @@ class DeepLabV2(nn.Module):
 
     def __init__(self, num_classes: int = 19, model: Model = Model()):  # noqa: B008
         super().__init__()
+        self.model = model
         width = model.base_width
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)

@@ -9,18 +9,22 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from iapc_lib.checkpoints import load_network
 from iapc_lib.classes import CLASS_SETS, IGNORE, ClassSet
-from iapc_lib.config import Evaluation
+from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import ImageDataset
-from iapc_lib.data.layouts import Record
+from iapc_lib.data.layouts import Record, target_records
 from iapc_lib.deeplab import DeepLabV2, upsample
-from iapc_lib.hardware import Machine
+from iapc_lib.hardware import Machine, prepare_machine
+from iapc_lib.presets import ConfigError
+from iapc_lib.sections import Evaluation
 
 
 @torch.no_grad()
@@ -74,6 +78,51 @@ def confusion_matrix(
             counts += count_pairs(torch.stack(labels).to(machine.device), predictions, len(classes))
     network.train(was_training)
     return counts.double().cpu()
+
+
+def evaluate_checkpoint(path: Path, config: RunConfig, split: str = "val") -> dict[str, Any]:
+    """Scores of a network on the target's labelled images; see `scores`.
+
+    Args:
+        path: of the checkpoint; it may know other classes than `config.classes`.
+        config: gives the target, the size of its images, and the hardware.
+        split: `val` or `dev`.
+
+    Raises:
+        CheckpointError: the network cannot be read.
+        ConfigError: the target has no such labelled split, or there is no such device.
+        DataError: images or labels are missing or damaged.
+    """
+    if split not in ("val", "dev") or getattr(config.target, split) is None:
+        raise ConfigError(f"target.{split}: this configuration has no such labelled split")
+    machine = prepare_machine(config.hardware)
+    network, classes = load_network(path)
+    records = target_records(config, split, labels=True)
+    found = score_records(
+        machine,
+        network.to(machine.device),
+        records,
+        config.evaluation,
+        classes,
+        f"Scoring {path.name} on {split}",
+    )
+    return {"checkpoint": str(path), "split": split} | found
+
+
+def score_records(
+    machine: Machine,
+    network: DeepLabV2,
+    records: Sequence[Record],
+    config: Evaluation,
+    classes: ClassSet,
+    description: str | None = None,
+) -> dict[str, Any]:
+    """`scores` of a network on labelled images, and the number of these as `images`.
+
+    The arguments are those of `confusion_matrix`.
+    """
+    counts = confusion_matrix(machine, network, records, config, classes, description)
+    return {"images": len(records)} | scores(counts, classes)
 
 
 def count_pairs(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:

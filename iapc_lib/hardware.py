@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from iapc_lib.config import Hardware as HardwareConfig
+from iapc_lib.config import RunConfig
 from iapc_lib.deeplab import DeepLabV2, Prediction, network_input
 from iapc_lib.presets import ConfigError
+from iapc_lib.sections import Hardware as HardwareConfig
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,37 @@ def prepare_machine(config: HardwareConfig) -> Machine:
     torch.backends.cudnn.allow_tf32 = False
     autocast = config.precision == "bfloat16" or (config.precision == "auto" and use_cuda)
     return Machine(device, autocast, config.workers)
+
+
+def step_bytes(config: RunConfig, machine: Machine) -> tuple[int, int]:
+    """Bytes of the weights, and of what one training step holds for its backward pass.
+
+    A lower bound of what a run needs: the largest of source training and adaptation, without the
+    loss terms and the working space of convolutions.
+    """
+    adaptation, training = config.adaptation, config.source_training
+    steps = [(adaptation.batch_size, config.views.crop_size)]
+    if config.source.layout and not config.source.checkpoint:
+        steps.append((training.batch_size, training.crop_size or training.image_size))
+    with torch.device("meta"):  # shapes without memory
+        network = DeepLabV2(config.classes, config.model).train()
+    held = []
+    for batch_size, size in steps:
+        storages = {}
+
+        def keep(tensor: torch.Tensor, storages: dict = storages) -> torch.Tensor:
+            storages[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            network(torch.empty(batch_size, 3, *size, device="meta"))
+        held.append(sum(storage.nbytes() for storage in storages.values()))
+    weights = sum(value.nbytes for value in network.state_dict().values())
+    return weights, max(held) // (2 if machine.autocast else 1)
+
+
+def total_memory(machine: Machine) -> int:
+    """Bytes of memory that the machine's device has."""
+    if machine.device.type == "cuda":
+        return torch.cuda.get_device_properties(machine.device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

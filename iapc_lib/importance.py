@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from iapc_lib.config import Importance
+from iapc_lib.sections import Importance
 
 
 def importance_map(logits: Tensor, kind: Importance = "logits") -> Tensor:

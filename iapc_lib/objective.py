@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iapc_lib.config import Fidelity, Losses
 from iapc_lib.deeplab import Prediction, upsample
 from iapc_lib.importance import importance_map
 from iapc_lib.losses import (
@@ -28,6 +27,7 @@ from iapc_lib.prototypes import (
     resample_labels,
     scrambled_2023,
 )
+from iapc_lib.sections import Fidelity, Losses
 
 
 @dataclass

@@ -6,8 +6,8 @@ from collections import defaultdict
 
 import torch
 
-from iapc_lib.config import Optimizer as OptimizerConfig
 from iapc_lib.deeplab import DeepLabV2
+from iapc_lib.sections import Optimizer as OptimizerConfig
 
 
 class RepeatedSGD(torch.optim.SGD):

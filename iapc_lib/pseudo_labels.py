@@ -18,12 +18,12 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from iapc_lib.classes import ClassSet
-from iapc_lib.config import PseudoLabels
-from iapc_lib.data.dataset import read_image, resize_image, to_tensor, write_train_ids
-from iapc_lib.data.layouts import Record
+from iapc_lib.data.dataset import read_original, resize_image, to_tensor, write_train_ids
+from iapc_lib.data.layouts import Record, label_name
 from iapc_lib.deeplab import DeepLabV2, upsample
 from iapc_lib.hardware import Machine
 from iapc_lib.runs import atomic_path
+from iapc_lib.sections import PseudoLabels
 
 
 @torch.no_grad()
@@ -73,7 +73,7 @@ class _ScaledImages(Dataset):
         return len(self.records)
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], tuple[int, int]]:
-        return scaled_images(read_image(self.records[index].image), self.config)
+        return scaled_images(read_original(self.records[index]), self.config)
 
 
 def scaled_images(image: Image.Image, config: PseudoLabels) -> tuple[list[Tensor], tuple[int, int]]:
@@ -104,7 +104,7 @@ def _label(machine, network, scaled, size, config, classes) -> PseudoLabel:
 
 def pseudo_label_path(folder: Path, record: Record) -> Path:
     """Where the pseudo-label of a record lies: the image's own relative name, as a PNG."""
-    return (folder / record.name).with_suffix(".png")
+    return folder / label_name(record.name)
 
 
 def write_pseudo_labels(

@@ -10,33 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import papermill
-import torch
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 
-from iapc_lib.checkpoints import CheckpointError, imagenet_file, load_network
-from iapc_lib.config import RunConfig
-from iapc_lib.data.dataset import check_records
-from iapc_lib.data.layouts import DataError, Record, domain_root, source_records, target_records
-from iapc_lib.deeplab import DeepLabV2
+from iapc_lib.checking import CannotStart, preflight
+from iapc_lib.checkpoints import CheckpointError
+from iapc_lib.data.layouts import DataError
 from iapc_lib.presets import ConfigError, project_root, read_preset, resolve
 from iapc_lib.runs import (
     Run,
     RunFolderError,
     code_version,
     file_hash,
-    free_megabytes,
     open_run,
     read_json,
     write_json,
 )
 
-REFUSALS = (ConfigError, DataError, CheckpointError, RunFolderError)
+REFUSALS = (ConfigError, DataError, CheckpointError, RunFolderError, CannotStart)
 """What is raised before any work when a run cannot start; each says why."""
-
-CHECKED_IMAGES = 600
-"""Images of each split that are read before a run starts, evenly spread over it."""
 
 NOTEBOOKS = (
     "00_data",
@@ -71,7 +64,7 @@ def run_notebooks(
         The finished run.
 
     Raises:
-        ConfigError, DataError, RunFolderError: it cannot start; see `preflight`.
+        ConfigError, RunFolderError, CannotStart: it cannot start; see `checking.preflight`.
         NotebookFailed: a notebook stopped with an error; those before it are kept.
     """
     fields = read_preset(preset)
@@ -139,60 +132,3 @@ def _cells_hash(notebook: Path) -> str:
     cells = json.loads(notebook.read_text())["cells"]
     text = json.dumps([[cell["cell_type"], cell["source"]] for cell in cells])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def preflight(run: Run) -> None:
-    """Looks at all that could stop the run later: device, disk, checkpoint, images and labels.
-
-    Raises:
-        ConfigError: a GPU is asked for and not there.
-        RunFolderError: the disk is too full.
-        DataError: images, labels or weights are missing or cannot be used; a line per reason.
-    """
-    config = run.config
-    run.machine  # noqa: B018  refuses a GPU that is not there
-    with torch.device("meta"):
-        weights = sum(
-            v.numel() for v in DeepLabV2(config.classes, config.model).state_dict().values()
-        )
-    networks = 2 * len(config.adaptation.methods) + 8  # results, and the state of one training
-    needed = networks * weights * 4 / 1e6 + 50
-    if (free := free_megabytes(run.folder)) < needed:
-        raise RunFolderError(
-            f"{run.folder}: the disk has {free:.0f} MB free, this run needs about {needed:.0f} MB"
-        )
-    records, problems = _records_to_check(config)
-    bar = tqdm(records, desc="Checking files", leave=False, disable=None)
-    problems += check_records(bar)
-    try:
-        if config.source.checkpoint:
-            load_network(resolve(config.source.checkpoint), config)
-        elif not problems and not run.path("source.safetensors").exists():
-            imagenet_file(config)
-    except CheckpointError as error:
-        problems.append(str(error))
-    if problems:
-        raise DataError("\n".join(problems))
-
-
-def _records_to_check(config: RunConfig) -> tuple[list[Record], list[str]]:
-    """A sample of all splits, and the reasons why some have none."""
-    target_splits = [
-        (split, labels)
-        for split, labels in (("train", False), ("dev", True), ("val", True))
-        if getattr(config.target, split) is not None
-    ]
-    readers = {
-        "source": lambda: source_records(config),
-        "target": lambda: [target_records(config, *split) for split in target_splits],
-    }
-    sample, problems = [], []
-    for domain, read in readers.items():
-        if config.miniature is not None and not domain_root(config, domain).exists():
-            continue  # will be drawn
-        try:
-            for records in read():
-                sample += records[:: -(-len(records) // CHECKED_IMAGES)]
-        except DataError as error:
-            problems.append(str(error))
-    return sample, problems

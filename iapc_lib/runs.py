@@ -71,7 +71,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise RunFolderError(
             f"{path}: cannot be written ({reason}; "
-            f"{free_megabytes(_existing(path.parent)):.0f} MB free on the disk); "
+            f"{free_megabytes(existing_parent(path.parent)):.0f} MB free on the disk); "
             "what was finished before is kept: make room or choose another folder and run again"
         ) from error
     finally:
@@ -256,10 +256,7 @@ def open_run(
     """
     if not isinstance(config, RunConfig):
         config = load_config(config, seed, overrides)
-    if out is None:
-        folder = project_root() / "papermill_runs" / f"{config.scenario}-seed{config.seed}"
-    else:
-        folder = resolve(out)
+    folder = default_folder(config) if out is None else resolve(out)
     about = folder / "run.json"
     described = config.model_dump(mode="json", exclude={"hardware"})
     _refuse_unknown_parameters()
@@ -283,6 +280,11 @@ def open_run(
     return Run(folder, config)
 
 
+def default_folder(config: RunConfig) -> Path:
+    """The run folder of a configuration that names no other."""
+    return project_root() / "papermill_runs" / f"{config.scenario}-seed{config.seed}"
+
+
 def _refuse_unknown_parameters() -> None:
     """papermill only warns of a misspelt parameter, and the notebook would run without it."""
     ipython = sys.modules.get("IPython")  # not imported: this is no notebook
@@ -302,9 +304,9 @@ def free_megabytes(folder: Path) -> float:
     return shutil.disk_usage(folder).free / 1e6
 
 
-def _existing(folder: Path) -> Path:
+def existing_parent(folder: Path) -> Path:
     """The folder itself, or the nearest one above it that exists."""
-    return folder if folder.exists() else _existing(folder.parent)
+    return folder if folder.exists() else existing_parent(folder.parent)
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:

@@ -16,11 +16,10 @@ from tqdm.auto import tqdm
 
 from iapc_lib.checkpoints import imagenet_file, load_imagenet_body
 from iapc_lib.classes import IGNORE, ClassSet
-from iapc_lib.config import RunConfig, SourceTraining
+from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import (
     read_label,
-    read_pair,
-    resize_image,
+    read_resized,
     resize_label,
     to_channels,
     to_tensor,
@@ -33,6 +32,7 @@ from iapc_lib.losses import weighted_cross_entropy
 from iapc_lib.optimizers import make_optimizer, set_learning_rate
 from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run, file_hash
+from iapc_lib.sections import SourceTraining
 
 
 def photometric_jitter(image: np.ndarray, strength: float, rng: random.Random) -> np.ndarray:
@@ -80,13 +80,14 @@ class SourceDataset(Dataset):
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         rng = random.Random(f"{self.seed}/source/{position}")
         index = draw_order(self.seed, "source", position, len(self.records))
-        image, label = read_pair(self.records[index])
+        record = self.records[index]
         scale = rng.uniform(*self.config.scale_range)
         size = tuple(round(side * scale) for side in self.config.image_size)
-        image, label = resize_image(image, size), resize_label(label, size)
+        pixels, own_size = read_resized(record, size)
+        label = resize_label(read_label(record, own_size), size)
         if rng.random() < self.config.blur_probability:
-            image = image.filter(ImageFilter.GaussianBlur(rng.random()))
-        pixels = np.asarray(image)
+            blur = ImageFilter.GaussianBlur(rng.random())
+            pixels = np.asarray(Image.fromarray(pixels).filter(blur))
         if self.config.crop_size is not None:
             height, width = self.config.crop_size
             top = rng.randint(0, pixels.shape[0] - height)

@@ -14,30 +14,40 @@ from filelock import FileLock
 from iapc_lib.adaptation import adapt
 from iapc_lib.checkpoints import add_to_description, imagenet_file, load_network, save_network
 from iapc_lib.classes import CLASS_SETS
-from iapc_lib.config import RunConfig
-from iapc_lib.data.dataset import ImageDataset, write_train_ids
-from iapc_lib.data.layouts import Record, domain_root, source_records, target_records
+from iapc_lib.config import RunConfig, fingerprint
+from iapc_lib.data.cache import cached_records, training_sizes
+from iapc_lib.data.layouts import (
+    Record,
+    domain_root,
+    rendered_records,
+    source_records,
+    target_records,
+)
 from iapc_lib.data.miniature import write_world
 from iapc_lib.deeplab import DeepLabV2
-from iapc_lib.evaluation import confusion_matrix, predict_labels, recompute_batchnorm, scores
+from iapc_lib.evaluation import recompute_batchnorm, score_records
 from iapc_lib.presets import resolve
 from iapc_lib.pseudo_labels import pseudo_label_path, write_pseudo_labels
 from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run, RunFolderError, atomic_path, file_hash, write_json
 from iapc_lib.source_training import train_source
+from iapc_lib.unlabelled import unlabelled_measures as measure
+from iapc_lib.watching import Watch
 
-WATCHED_IMAGES = 3
 WATCHES_PER_RUN = 6
 
 
 def data(run: Run) -> dict[str, Path]:
     """The roots of the `source` and `target` data sets; the miniature's are drawn if missing.
 
+    There is no `source` where a checkpoint is all that is left of it.
+
     Raises:
         RunFolderError: the folder of the drawings cannot be written.
     """
     config = run.config
-    roots = {domain: domain_root(config, domain) for domain in ("source", "target")}
+    domains = ("source", "target") if config.source.layout else ("target",)
+    roots = {domain: domain_root(config, domain) for domain in domains}
     mini = config.miniature
     if mini is not None:
         counts = {
@@ -58,6 +68,33 @@ def data(run: Run) -> dict[str, Path]:
     return roots
 
 
+def with_copies(run: Run, domain: str, records: list[Record]) -> list[Record]:
+    """Training records of `source` or `target`, with decoded copies where there is a cache."""
+    folder = run.config.hardware.cache
+    if folder is None:
+        return records
+    sizes, original = training_sizes(run.config, domain)
+    return cached_records(records, resolve(folder), sizes, original)
+
+
+def labelled_source(run: Run) -> tuple[list[Record], list[Record]]:
+    """The source's training and validation records, for looking at images with labels.
+
+    Where a checkpoint is all that is left of the source, a few drawn streets stand in. They are
+    for formulas and pictures; a score on them would mean nothing.
+    """
+    data(run)
+    if run.config.source.layout:
+        return source_records(run.config)
+    layout = "synthia" if run.config.classes == 16 else "gta5"
+    root = run.path("drawn", layout)
+    with run.lock(".drawn.lock"):
+        if not root.exists():
+            write_world(layout, root, counts={"train": 10}, size=(128, 256), progress=False)
+    records = rendered_records(root, layout)
+    return records[:8], records[8:]
+
+
 def source_network(run: Run) -> DeepLabV2:
     """The source network in evaluation mode: trained on the rendered images, or the given one."""
     data(run)
@@ -65,7 +102,7 @@ def source_network(run: Run) -> DeepLabV2:
     given = run.config.source.checkpoint
     inputs = {
         "checkpoint": file_hash(resolve(given)) if given else None,
-        "data": domain_root(run.config, "source").name,
+        "data": _source(run),
     }
 
     def make() -> dict[str, Any]:
@@ -74,7 +111,7 @@ def source_network(run: Run) -> DeepLabV2:
             network, _ = load_network(resolve(given), run.config)
             history = []
         else:
-            train, _ = source_records(run.config)
+            train = with_copies(run, "source", source_records(run.config)[0])
             network, history = train_source(run, train)
         save_network(path, network, run.config, what="source network", provenance=run.provenance())
         write_json(run.path("history_source.json"), history)
@@ -117,7 +154,7 @@ def pseudo_labels(run: Run, bn_teacher: bool = False) -> tuple[list[Record], lis
     """
     teacher = bn_recomputed_network(run) if bn_teacher else source_network(run)
     folder = run.path("pseudo_labels_bn_teacher" if bn_teacher else "pseudo_labels")
-    records = target_records(run.config, "train", labels=False)
+    records = with_copies(run, "target", target_records(run.config, "train", labels=False))
     files = [pseudo_label_path(folder, record) for record in records]
     teacher_hash = file_hash(adapted_path(run, "bn_recomputed" if bn_teacher else "source_only"))
 
@@ -167,7 +204,7 @@ def adapted_network(run: Run, method: str = "iapc") -> DeepLabV2:
             teacher,
             records,
             labels,
-            watch=_Watch(run, method),
+            watch=Watch(run, method, watched_records(run)),
             watch_every=max(1, -(-run.config.adaptation.steps // WATCHES_PER_RUN)),
         )
         if bn_teacher:
@@ -181,33 +218,6 @@ def adapted_network(run: Run, method: str = "iapc") -> DeepLabV2:
     run.stage(f"adaptation_{method}", inputs, make, [path])
     Checkpointer.path_of(run, f"adaptation_{method}").unlink(missing_ok=True)
     return load_network(path, run.config)[0].to(run.machine.device)
-
-
-class _Watch:
-    """During adaptation: the score on the labelled `dev` split, and predictions to look at."""
-
-    def __init__(self, run: Run, method: str):
-        self.run, self.method = run, method
-        self.dev = watched_records(run)
-
-    def __call__(self, step: int, student: DeepLabV2) -> dict[str, Any]:
-        config, machine = self.run.config, self.run.machine
-        was_training = student.training
-        student.eval()
-        images = ImageDataset(self.dev, config.evaluation.image_size, config.class_set)
-        for place in range(min(WATCHED_IMAGES, len(self.dev))):
-            item = images[place]
-            label = predict_labels(machine, student, item["image"][None], item["size"])[0]
-            with atomic_path(
-                self.run.path("predictions", self.method, f"{place}_{step:06d}.png")
-            ) as temporary:
-                write_train_ids(
-                    temporary, config.class_set.train_id_of_channel[label.cpu().numpy()]
-                )
-        student.train(was_training)
-        if config.target.dev is None:
-            return {}
-        return {"dev_miou": _scores(self.run, student, self.dev)["miou"]}
 
 
 def watched_records(run: Run) -> list[Record]:
@@ -236,6 +246,29 @@ def row_scores(run: Run, method: str, split: str) -> dict[str, Any]:
     return run.stage(f"scores_{method}_{split}", inputs, make)
 
 
+def unlabelled_measures(run: Run, method: str) -> dict[str, float]:
+    """What can be known of a row without labels, on the target's training images.
+
+    See `unlabelled.MEASURES`.
+    """
+    network, source = adapted_network(run, method), source_network(run)
+    records, files = pseudo_labels(run)
+
+    def make() -> dict[str, float]:
+        return measure(
+            run.machine,
+            network,
+            source,
+            records,
+            files,
+            run.config.evaluation,
+            run.config.class_set,
+        )
+
+    inputs = {"network": file_hash(adapted_path(run, method)), "data": _target(run)}
+    return run.stage(f"unlabelled_{method}", inputs, make)
+
+
 def home_scores(run: Run) -> dict[str, Any]:
     """Scores of the source network at home, on the source domain's validation images."""
     network = source_network(run)
@@ -248,40 +281,50 @@ def home_scores(run: Run) -> dict[str, Any]:
 
     inputs = {
         "network": file_hash(run.path("source.safetensors")),
-        "data": domain_root(run.config, "source").name,
+        "data": _source(run),
     }
     return run.stage("scores_source_home", inputs, make)
 
 
 def _scores(
-    run: Run, network: DeepLabV2, records: list[Record], description: str | None = None
+    run: Run, network: DeepLabV2, records: list[Record], description: str
 ) -> dict[str, Any]:
     config = run.config
-    classes = config.class_set
-    counts = confusion_matrix(
-        run.machine, network, records, config.evaluation, classes, description
+    return score_records(
+        run.machine, network, records, config.evaluation, config.class_set, description
     )
-    return scores(counts, classes)
 
 
 def _target(run: Run) -> str:
-    """Names the target data: a changed drawing is another name."""
-    return domain_root(run.config, "target").name
+    """Names the target data: a changed drawing, or changed files, are another name."""
+    name = domain_root(run.config, "target").name
+    if run.config.miniature is not None:
+        return name
+    records = target_records(run.config, "train", labels=False)
+    return f"{name} {fingerprint([[r.name, r.image.stat().st_size] for r in records])}"
+
+
+def _source(run: Run) -> str | None:
+    """Names the source data, if there are any."""
+    return domain_root(run.config, "source").name if run.config.source.layout else None
 
 
 def results(run: Run) -> dict[str, Any]:
-    """All rows' scores on `val` (and `dev`), written to `results.json`."""
+    """All rows' scores on `val` (and `dev`), written to `results.json`.
+
+    Without a labelled split there are no scores; `unlabelled` has what can be known instead.
+    """
+    config, methods = run.config, rows(run.config)
     table = {
         "format": 1,
-        "scenario": run.config.scenario,
-        "seed": run.config.seed,
-        "classes": list(run.config.class_set.names),
+        "scenario": config.scenario,
+        "seed": config.seed,
+        "classes": list(config.class_set.names),
         "miou_over": {f"miou_{number}": list(s.names) for number, s in CLASS_SETS.items()},
-        "scores": {method: row_scores(run, method, "val") for method in rows(run.config)},
-        "dev_scores": {},
+        "scores": {m: row_scores(run, m, "val") for m in methods if config.target.val},
+        "dev_scores": {m: row_scores(run, m, "dev") for m in methods if config.target.dev},
+        "unlabelled": {m: unlabelled_measures(run, m) for m in methods if not config.target.val},
         "provenance": {**run.provenance(), "stages": run.stage_provenance()},
     }
-    if run.config.target.dev is not None:
-        table["dev_scores"] = {m: row_scores(run, m, "dev") for m in rows(run.config)}
     write_json(run.path("results.json"), table)
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,6 +46,12 @@ def iou_table(results: dict[str, Any]) -> pd.DataFrame:
     return table.astype(float)
 
 
+def unlabelled_table(results: dict[str, Any]) -> pd.DataFrame:
+    """What can be known without labels, in per cent, by row; see `unlabelled.MEASURES`."""
+    table = pd.DataFrame(results["unlabelled"]).T.astype(float)
+    return table.rename(index=ROW_NAMES, columns=lambda name: name.replace("_", " "))
+
+
 def seeds_table(results: Iterable[dict[str, Any]], scores: str = "scores") -> pd.DataFrame:
     """mIoU over several runs: mean, standard deviation and number of seeds, by scenario and row.
 
@@ -61,6 +68,26 @@ def seeds_table(results: Iterable[dict[str, Any]], scores: str = "scores") -> pd
     )
     grouped = long.groupby(["scenario", "row"], sort=False)["mIoU"]
     return grouped.agg(mean="mean", std="std", seeds="count")
+
+
+def format_scores(scores: dict[str, Any], format: str = "text") -> str:
+    """The IoU table of one network as `text`, `json` or `latex` (booktabs).
+
+    Args:
+        scores: as `evaluation.evaluate_checkpoint` returns them.
+        format: of the result.
+    """
+    if format == "json":
+        return json.dumps(scores, indent=2)
+    means = {
+        f"mIoU over {number}": scores[f"miou_{number}"]
+        for number in CLASS_SETS
+        if scores[f"miou_{number}"] is not None
+    }
+    table = pd.DataFrame({"IoU in per cent": means | scores["iou"]}, dtype=float)
+    if format == "latex":
+        return table.style.format(precision=1, na_rep="--").to_latex(hrules=True).rstrip()
+    return table.to_string(float_format=lambda value: f"{value:.1f}", na_rep="-")
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
@@ -80,23 +107,29 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 def summary(run: Run) -> str:
     """The short text at the end of a run: the scores, and where to look."""
     results = read_json(run.path("results.json"))
-    table = iou_table(results)
-    columns = [name for name in SHOWN_CLASSES if name in table.columns]
-    means = {
-        f"mIoU over {number}": [row[f"miou_{number}"] for row in results["scores"].values()]
-        for number in CLASS_SETS
-        if results["scores"]["source_only"][f"miou_{number}"] is not None
-    }
-    table = pd.concat([pd.DataFrame(means, table.index), table[columns]], axis=1)
+    if results["scores"]:
+        title = "IoU in per cent on the target's val, its mean over so many classes"
+        table = iou_table(results)
+        columns = [name for name in SHOWN_CLASSES if name in table.columns]
+        camvid = run.config.target.layout == "camvid"
+        means = {
+            f"mIoU over {number}": [row[f"miou_{number}"] for row in results["scores"].values()]
+            for number in CLASS_SETS
+            if results["scores"]["source_only"][f"miou_{number}"] is not None
+            and (number == 11) == camvid
+        }
+        table = pd.concat([pd.DataFrame(means, table.index), table[columns]], axis=1)
+    else:
+        title = "no labels, so no scores; what can be known without them, in per cent"
+        table = unlabelled_table(results)
     return "\n".join(
         [
             "",
-            f"{results['scenario']}, seed {results['seed']}: IoU in per cent on the target's val, "
-            "its mean over 19, 16 or 13 classes",
+            f"{results['scenario']}, seed {results['seed']}: {title}",
             table.to_string(float_format=lambda value: f"{value:.1f}"),
             "",
             f"executed notebooks  {run.path('notebooks')}",
             f"figures             {run.path('figures')}",
-            f"all scores          {run.path('results.json')}",
+            f"all numbers         {run.path('results.json')}",
         ]
     )

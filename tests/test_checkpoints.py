@@ -21,9 +21,9 @@ from iapc_lib.checkpoints import (
     load_network,
     save_network,
 )
-from iapc_lib.config import Model
 from iapc_lib.deeplab import PIXEL_MEAN, DeepLabV2
 from iapc_lib.presets import load_config
+from iapc_lib.sections import Model
 from tests.conftest import PRESETS, PROJECT
 
 SMALL = Model(layers=(1, 1, 1, 1), base_width=8)

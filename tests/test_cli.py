@@ -12,7 +12,7 @@ from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 from typer.testing import CliRunner
 
-from iapc_lib import runner, stages
+from iapc_lib import checking, runner, stages
 from iapc_lib.checkpoints import save_network
 from iapc_lib.cli import app
 from iapc_lib.data.layouts import domain_root
@@ -102,7 +102,7 @@ def test_bad_folders_and_checkpoints_are_refused(tmp_path, data_folder, monkeypa
     assert "was made with other parameters" in refused(*run, *settings(overrides), "--seed", "3")
     (tmp_path / "file").write_text("")
     assert "cannot be written" in refused(PRESET, "--out", tmp_path / "file" / "run")
-    monkeypatch.setattr(runner, "free_megabytes", lambda _: 12.0)
+    monkeypatch.setattr(checking, "free_megabytes", lambda _: 12.0)
     assert "the disk has 12 MB free" in refused(
         PRESET, "--out", tmp_path / "new", *settings(overrides)
     )

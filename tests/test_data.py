@@ -21,7 +21,6 @@ from iapc_lib.classes import (
     SYNTHIA_16,
     SYNTHIA_TO_TRAIN,
 )
-from iapc_lib.config import Views
 from iapc_lib.data.dataset import (
     ImageDataset,
     read_image,
@@ -32,6 +31,7 @@ from iapc_lib.data.dataset import (
 from iapc_lib.data.layouts import DataError, Record, domain_root, source_records, target_records
 from iapc_lib.data.miniature.write import encode_png16
 from iapc_lib.data.views import ViewsDataset, draw_order, target_views
+from iapc_lib.sections import Views
 from iapc_lib.source_training import SourceDataset
 
 

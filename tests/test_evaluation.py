@@ -74,6 +74,7 @@ def test_the_class_sets_are_the_benchmarks_by_name():
         19: set(),
         16: {"terrain", "truck", "train"},
         13: {"terrain", "truck", "train", "wall", "fence", "pole"},
+        11: {"terrain", "truck", "train", "wall", "bus", "motorcycle", "bicycle", "traffic light"},
     }
 
 

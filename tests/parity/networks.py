@@ -20,13 +20,13 @@ from torch.nn import functional as F
 
 from iapc_lib.adaptation import Networks, adaptation_step
 from iapc_lib.classes import IGNORE
-from iapc_lib.config import PseudoLabels
 from iapc_lib.deeplab import DeepLabV2, upsample
 from iapc_lib.evaluation import count_pairs, iou_by_class, predict_labels
 from iapc_lib.hardware import Machine
 from iapc_lib.optimizers import make_optimizer, parameter_visits, set_learning_rate
 from iapc_lib.presets import load_config, project_root
 from iapc_lib.pseudo_labels import scaled_images, summed_probabilities
+from iapc_lib.sections import PseudoLabels
 
 from .report import EXACT, CannotCheck, Report, Tolerance, Vectors
 from .tensors import TERM_OF

@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 
 from iapc_lib.classes import ALL_19, CLASS_SETS, IGNORE
-from iapc_lib.config import Fidelity, Losses, Model, Optimizer, Views
 from iapc_lib.data.dataset import ImageDataset, read_label, resize_label, to_channels
 from iapc_lib.data.layouts import Record
 from iapc_lib.data.views import AUTOAUGMENT_POLICY, MAGNITUDES, apply_operation, target_views
@@ -41,6 +40,7 @@ from iapc_lib.prototypes import (
     resample_labels,
     scrambled_2023,
 )
+from iapc_lib.sections import Fidelity, Losses, Model, Optimizer, Views
 
 from .report import CannotCheck, Report, Tolerance, Vectors
 
