@@ -202,7 +202,7 @@ def adapt(
     teacher: DeepLabV2,
     records: Sequence[Record],
     pseudo_labels: Sequence[Path],
-    watch: Callable[[int, DeepLabV2], dict[str, Any]] | None = None,
+    watch: Callable[[int, Networks], dict[str, Any]] | None = None,
     watch_every: int = 50,
 ) -> tuple[DeepLabV2, list[dict[str, Any]]]:
     """Adapts a network to unlabelled target images, or goes on where a stopped run was.
@@ -214,7 +214,7 @@ def adapt(
         teacher: source network: where all three networks start, and the one that stays.
         records: target images; their labels are not used.
         pseudo_labels: file of every record's pseudo-label.
-        watch: called with (step, student) every `watch_every` steps and at both ends; what it
+        watch: called with (step, networks) every `watch_every` steps and at both ends; what it
             returns is kept in the history.
         watch_every: steps.
 
@@ -241,7 +241,7 @@ def adapt(
     bar = tqdm(loader, desc=f"Adaptation ({name})", initial=start, total=steps)
     for step, batch in enumerate(bar, start=start):
         if watch is not None and step % watch_every == 0:
-            _watch(watch, step, student, state.history)
+            _watch(watch, step, state)
         set_learning_rate(state.optimizer, config.adaptation.optimizer, step)
         batch = machine.to_device(batch)
         if method == "iapc":
@@ -273,9 +273,9 @@ def adapt(
             bar.set_postfix(loss=f"{entry['loss']:.3f}")
         checkpointer.save_if_due(step + 1)
     if watch is not None:
-        _watch(watch, steps, student, state.history)
+        _watch(watch, steps, state)
     return student.eval(), state.history
 
 
-def _watch(watch, step, student, history) -> None:
-    history.append({"step": step, "watched": watch(step, student)})
+def _watch(watch, step: int, state: _Adaptation) -> None:
+    state.history.append({"step": step, "watched": watch(step, state.networks)})

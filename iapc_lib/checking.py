@@ -30,6 +30,7 @@ from iapc_lib.data.layouts import (
 from iapc_lib.hardware import prepare_machine, step_bytes, total_memory
 from iapc_lib.presets import ConfigError, resolve
 from iapc_lib.runs import Run, existing_parent, free_megabytes
+from iapc_lib.watching import WATCHES_PER_RUN
 
 PUBLISHED_COUNTS = {
     ("gta5", None): 24966,
@@ -283,7 +284,10 @@ def _check_machine(config: RunConfig, folder: Path, found: Check) -> None:
             f"least {memory:.1f} GB: a smaller adaptation.batch_size or views.crop_size needs less"
         )
 
-    networks = 2 * len(config.adaptation.methods) + 8  # results, and the state of one training
+    rows = len(config.adaptation.methods)
+    networks = 2 * rows + 8  # results, and the state of one training
+    if config.adaptation.snapshots:
+        networks += 2 * (WATCHES_PER_RUN + 1) * rows
     images = sum(split.found for split in found.splits if split.name == "target train")
     labels = images * config.pseudo_labels.image_size[0] * config.pseudo_labels.image_size[1]
     disk = networks * weights / 1e6 + labels * LABEL_BYTES_PER_PIXEL / 1e6 + 50

@@ -5,6 +5,7 @@ source.safetensors        networks, each with a JSON beside it
 adapted*.safetensors
 pseudo_labels/            PNGs of train ids
 predictions/              predictions during adaptation
+snapshots/                networks during adaptation, where they are kept
 stages/NAME.json          one record a finished stage: its inputs, facts, seconds and provenance
 states/NAME.pt            where an unfinished training goes on; removed when it is done
 figures/, notebooks/      pictures and executed notebooks

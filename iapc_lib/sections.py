@@ -140,6 +140,8 @@ class Adaptation(Section):
     """How weights move."""
     memory_decay: Fraction = 0.9999
     """Decay of the memory network's exponential moving average of the student."""
+    snapshots: bool = False
+    """Keeps student and memory network at every look at the score (seven), for the explorers."""
     methods: tuple[Literal["self_training", "iapc", "iapc_bn_teacher"], ...] = (
         "self_training",
         "iapc",

@@ -32,9 +32,7 @@ from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run, RunFolderError, atomic_path, file_hash, write_json
 from iapc_lib.source_training import train_source
 from iapc_lib.unlabelled import unlabelled_measures as measure
-from iapc_lib.watching import Watch
-
-WATCHES_PER_RUN = 6
+from iapc_lib.watching import WATCHES_PER_RUN, Watch
 
 
 def data(run: Run) -> dict[str, Path]:

@@ -1,10 +1,13 @@
-"""What is looked at while a student adapts: its score on `dev`, and its predictions as pictures."""
+"""What is looked at while a student adapts: its score on `dev`, predictions, and snapshots."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
+from iapc_lib.adaptation import Networks
+from iapc_lib.checkpoints import save_network
 from iapc_lib.data.dataset import ImageDataset, write_train_ids
 from iapc_lib.data.layouts import Record
 from iapc_lib.deeplab import DeepLabV2
@@ -12,13 +15,20 @@ from iapc_lib.evaluation import predict_labels, score_records
 from iapc_lib.runs import Run, atomic_path
 
 WATCHED_IMAGES = 3
+"""Whose predictions are kept."""
+WATCHES_PER_RUN = 6
+"""Looks during an adaptation, evenly spread, besides the one at its end."""
 
 
 class Watch:
-    """Called with the step and the student; returns what goes into the history there.
+    """Called with the step and the networks; returns what goes into the history there.
+
+    Writes `predictions/<method>/<image>_<step>.png` of the student, the same of the memory network
+    below `predictions/<method>/memory/`, and, with `adaptation.snapshots`, both networks as
+    `snapshots/<method>/<student or memory>_<step>.safetensors`.
 
     Args:
-        run: open run folder; pictures go to `predictions/<method>/<image>_<step>.png`.
+        run: open run folder.
         method: row of the results.
         records: the `dev` split with labels, or images to look at where there is none.
     """
@@ -26,22 +36,37 @@ class Watch:
     def __init__(self, run: Run, method: str, records: Sequence[Record]):
         self.run, self.method, self.records = run, method, records
 
-    def __call__(self, step: int, student: DeepLabV2) -> dict[str, Any]:
-        config, machine = self.run.config, self.run.machine
-        was_training = student.training
+    def __call__(self, step: int, networks: Networks) -> dict[str, Any]:
+        config, student = self.run.config, networks.student
         student.eval()
-        images = ImageDataset(self.records, config.evaluation.image_size, config.class_set)
-        for place in range(min(WATCHED_IMAGES, len(self.records))):
+        self._predict(step, student, "predictions", self.method)
+        self._keep(step, "student", student)
+        if self.method != "self_training":  # which has no memory
+            # A copy in train mode: as it is used, and its own statistics stay as they are.
+            memory = copy.deepcopy(networks.memory)
+            self._predict(step, memory, "predictions", self.method, "memory")
+            self._keep(step, "memory", networks.memory)
+        found = {}
+        if config.target.dev is not None:
+            scores = score_records(
+                self.run.machine, student, self.records, config.evaluation, config.class_set
+            )
+            found = {"dev_miou": scores["miou"]}
+        student.train()
+        return found
+
+    def _predict(self, step: int, network: DeepLabV2, *folder: str) -> None:
+        classes = self.run.config.class_set
+        images = ImageDataset(self.records, self.run.config.evaluation.image_size, classes)
+        for place in range(min(WATCHED_IMAGES, len(images))):
             item = images[place]
-            label = predict_labels(machine, student, item["image"][None], item["size"])[0]
-            with atomic_path(
-                self.run.path("predictions", self.method, f"{place}_{step:06d}.png")
-            ) as temporary:
-                write_train_ids(
-                    temporary, config.class_set.train_id_of_channel[label.cpu().numpy()]
-                )
-        student.train(was_training)
-        if config.target.dev is None:
-            return {}
-        found = score_records(machine, student, self.records, config.evaluation, config.class_set)
-        return {"dev_miou": found["miou"]}
+            label = predict_labels(self.run.machine, network, item["image"][None], item["size"])[0]
+            path = self.run.path(*folder, f"{place}_{step:06d}.png")
+            with atomic_path(path) as temporary:
+                write_train_ids(temporary, classes.train_id_of_channel[label.cpu().numpy()])
+
+    def _keep(self, step: int, name: str, network: DeepLabV2) -> None:
+        if self.run.config.adaptation.snapshots:
+            path = self.run.path("snapshots", self.method, f"{name}_{step:06d}.safetensors")
+            what = f"{name} of {self.method} after {step} updates"
+            save_network(path, network, self.run.config, what=what)
