@@ -281,6 +281,21 @@ def open_run(
     return Run(folder, config)
 
 
+def read_run(folder: str | Path) -> Run:
+    """Opens an existing run folder with the configuration that it was made with.
+
+    Raises:
+        RunFolderError: it is no run folder, or its configuration is of another version.
+    """
+    about = resolve(folder) / "run.json"
+    if not about.exists():
+        raise RunFolderError(f"{about.parent}: is no run folder (it has no run.json)")
+    try:
+        return Run(about.parent, load_config(read_json(about)["config"]))
+    except (ConfigError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{about}: describes no run of this version ({error})") from None
+
+
 def default_folder(config: RunConfig) -> Path:
     """The run folder of a configuration that names no other."""
     return project_root() / "papermill_runs" / f"{config.scenario}-seed{config.seed}"

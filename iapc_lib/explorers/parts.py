@@ -1,0 +1,83 @@
+"""Small pieces that several explorers share: colours, bars, the choice of a picture, notes."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import ipywidgets as widgets
+import matplotlib
+import numpy as np
+
+from iapc_lib.classes import IGNORE, NAMES, PALETTE
+from iapc_lib.explorers.gallery import Gallery
+
+
+def shade(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """(H, W) float -> (H, W, 3) uint8 in the colour-blind-safe map cividis; NaN is black."""
+    share = np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)
+    colors = matplotlib.colormaps["cividis"](share, bytes=True)[..., :3]
+    return np.where(np.isnan(values)[..., None], 0, colors).astype(np.uint8)
+
+
+def blend(pixels: np.ndarray, colors: np.ndarray, share: float = 0.6) -> np.ndarray:
+    """`share` of the colours over a picture, both (H, W, 3) uint8."""
+    return np.rint((1 - share) * pixels + share * colors).astype(np.uint8)
+
+
+def class_name(train_id: int) -> str:
+    """Name of a train id; `no class` for 255."""
+    return "no class" if train_id == IGNORE else NAMES[train_id]
+
+
+def swatch(train_id: int) -> str:
+    """HTML: the class's colour and its name."""
+    red, green, blue = PALETTE[train_id]
+    return (
+        f'<span style="display:inline-block;width:0.9em;height:0.9em;border:1px solid #555;'
+        f'background:rgb({red},{green},{blue});margin-right:0.4em"></span>'
+        f"{html.escape(class_name(train_id))}"
+    )
+
+
+def class_bars(
+    train_ids: Sequence[int],
+    values: Sequence[float],
+    limits: tuple[float, float] = (0.0, 1.0),
+    bold: Sequence[int] = (),
+) -> str:
+    """HTML: a bar with colour, name and number for each class; bars start at 0.
+
+    Args:
+        train_ids: of the classes, in the order of the bars.
+        values: one a class.
+        limits: values at the two ends of the scale; 0 lies within.
+        bold: train ids whose names are set bold.
+    """
+    low, high = limits
+    zero = (0 - low) / (high - low)
+    rows = []
+    for train_id, value in zip(train_ids, values, strict=True):
+        end = (min(max(value, low), high) - low) / (high - low)
+        left, width = min(zero, end), abs(end - zero)
+        name = f"<b>{swatch(train_id)}</b>" if train_id in bold else swatch(train_id)
+        rows.append(
+            f'<tr><td style="padding-right:0.6em;white-space:nowrap">{name}</td>'
+            f'<td style="width:10em;position:relative;background:#eee">'
+            f'<div style="position:absolute;top:15%;height:70%;left:{100 * left:.1f}%;'
+            f'width:{100 * width:.1f}%;background:#0072b2"></div></td>'
+            f'<td style="text-align:right;padding-left:0.6em">{value:.3f}</td></tr>'
+        )
+    return f'<table style="line-height:1.25">{"".join(rows)}</table>'
+
+
+def picture_choice(gallery: Gallery) -> widgets.Dropdown:
+    """Choice of a picture; its value is the picture's position in the gallery."""
+    options = [(picture.name, place) for place, picture in enumerate(gallery.pictures)]
+    return widgets.Dropdown(options=options, description="picture", layout={"width": "32em"})
+
+
+def note_box(gallery: Gallery) -> widgets.HTML:
+    """Says what is shown and what is missing."""
+    lines = [f"<b>{html.escape(gallery.title)}</b>", *map(html.escape, gallery.notes)]
+    return widgets.HTML("<br>".join(lines))
