@@ -193,6 +193,8 @@ def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
                     "to leave out the pairs of different size: "
                     f"--set 'source.leave_out=[{', '.join(names)}]'"
                 )
+            if result.problems and getattr(config, domain).layout == "folder":
+                found.notes.append("mend the files that cannot be used, or move them elsewhere")
     _compare_counts(config, found)
 
 

@@ -153,7 +153,7 @@ def predict(
         for reason in skipped:
             reasons += 1
             _say("skipped " + _one_line(reason))
-        typer.echo(f"{found} images, {reasons} skipped; see {out}")
+        typer.echo(f"{found - reasons} images predicted, {reasons} skipped; see {out}")
         if reasons:
             raise typer.Exit(1)
 

@@ -81,8 +81,8 @@ def predict_folder(
         batch_size: images of the same size that share a forward.
 
     Returns:
-        The number of images found, and an iterator that does the work and yields the reason of
-        every file that is skipped.
+        The number of images found, broken ones included, and an iterator that does the work and
+        yields the reason of every one that is skipped.
 
     Raises:
         DataError: there are no images.
@@ -137,7 +137,7 @@ def predict_folder(
                             _write(out, missing[index][1], pixels, made, kinds, ids)
                     bar.update(len(items))
 
-    return len(paths), work()
+    return len(paths) + len(problems), work()
 
 
 def _shapes(item) -> Any:

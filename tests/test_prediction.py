@@ -156,6 +156,7 @@ def test_predict_does_what_it_can_and_names_the_rest(tmp_path, checkpoint, photo
     assert result.exit_code == 1
     lines = [line for line in result.stderr.splitlines() if line.startswith("iapc: ")]
     assert len(lines) == len(reasons)
+    assert f"12 images predicted, {len(reasons)} skipped" in result.stdout
     for name, reason in reasons.items():
         assert sum(f"{folder}/{name}: " in line and reason in line for line in lines) == 1
     labels = sorted((out / "labels").rglob("*.png"))
