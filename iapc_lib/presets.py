@@ -94,10 +94,24 @@ def load_config(
             raise ConfigError(f"{where}: {name} must map dotted keys to values, got {changes!r}")
         for key, value in changes.items():
             _set_dotted(fields, str(key), value)
+    _complete_from_checkpoint(fields)
     try:
         return RunConfig.model_validate(fields)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(where, e) for e in error.errors())) from None
+
+
+def _complete_from_checkpoint(fields: dict[str, Any]) -> None:
+    """Classes and model that are not named are those of a network of ours, if that is the source."""
+    source = fields.get("source")
+    if not isinstance(source, dict) or source.get("layout") or not source.get("checkpoint"):
+        return
+    try:
+        description = json.loads(resolve(source["checkpoint"]).with_suffix(".json").read_text())
+        fields.setdefault("classes", len(description["classes"]))
+        fields.setdefault("model", description["model"])
+    except (OSError, TypeError, KeyError, ValueError):
+        return  # a published network, or none: what is wrong is said when it is read
 
 
 def _set_dotted(fields: dict[str, Any], key: str, value: Any) -> None:
