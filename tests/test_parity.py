@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -42,20 +43,24 @@ def test_every_quantity_of_the_golden_vectors_holds(whole_check):
     assert status == 0 and len(report.compared) > 500
 
 
-# Float32 cannot know these to one per cent: rounding moves them more. The float64 files can.
-NOISY = ("momentum_first64_", "min_margin", "_first64_", "_first64delta_")
+# After three updates rounding moves these float32 numbers by up to three per cent, and nothing
+# else in the file depends on them. The float64 files know them to 1e-8.
+NOISY = "momentum_first64_"
 
 
-def test_every_compared_number_would_be_missed_by_one_per_cent(whole_check):
-    unnoticed = []
-    for compare, name, ours, expected, *rest in whole_check[1].compared:
-        if compare.__name__ != "close" or not np.any(expected) or name.endswith("(zero)"):
-            continue
+def array_of(comparison: tuple) -> str:
+    return re.split(",? (?:from|as|whole) ", comparison[1])[0]
+
+
+def test_every_compared_array_would_be_missed_by_one_per_cent(whole_check):
+    for array, comparisons in itertools.groupby(whole_check[1].compared, array_of):
         report = Report()
-        report.close(name, ours, expected * 1.01, *rest)
-        if not report.failed:
-            unnoticed.append(name)
-    assert not [name for name in unnoticed if not any(noisy in name for noisy in NOISY)]
+        compared = 0
+        for compare, name, ours, expected, *rest in comparisons:
+            if compare.__name__ == "close" and np.any(expected) and not name.endswith("(zero)"):
+                report.close(name, ours, expected * 1.01, *rest)
+                compared += 1
+        assert report.failed or not compared or NOISY in array, array
 
 
 def test_every_compared_label_would_be_missed(whole_check):
