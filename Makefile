@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lab notebooks lint clean
+.PHONY: setup demo test test-browser lab site voila notebooks lint clean
 
 setup: $(STAMP)
 
@@ -27,8 +27,23 @@ test: setup
 	$(BIN)/python -m pytest tests
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=1200 -p no:cacheprovider notebooks
 
+# Notebooks and explorers in JupyterLab and Voila, in a real browser.
+test-browser: setup
+	@command -v chromium >/dev/null || { echo "The browser tests need Chromium; on Debian, as root:"; \
+	  echo "  apt-get install --no-install-recommends chromium fonts-dejavu"; exit 2; }
+	IAPC_BROWSER_TESTS=1 $(BIN)/python -m pytest tests/browser
+
 lab: setup
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks
+
+# The notebooks as committed, the teaching pages and the reference, to read without a network.
+site: setup
+	$(BIN)/sphinx-build -W --keep-going -E -a -q -b html -c docs -d build/doctrees . build/site
+	@echo "Open build/site/index.html"
+
+# The explorers as web pages, without code.
+voila: setup
+	$(BIN)/voila notebooks/explorers
 
 # Executes the notebooks in place, as they are committed.
 notebooks: setup

@@ -104,7 +104,7 @@ class SourceDataset(Dataset):
 def frequency_weights(records: Sequence[Record], classes: ClassSet, power: float) -> Tensor:
     """(median frequency / frequency) ** power of every class, (K,) float32; 0 for absent ones."""
     counts = np.zeros(256, np.int64)
-    for record in tqdm(records, desc="Class frequencies", leave=False):
+    for record in tqdm(records, desc="Class frequencies"):
         counts += np.bincount(read_label(record).ravel(), minlength=256)
     frequency = torch.from_numpy(counts[list(classes.train_ids)]).float()
     present = frequency > 0

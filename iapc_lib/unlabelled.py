@@ -71,7 +71,7 @@ def unlabelled_measures(
     size, totals = config.image_size, dict.fromkeys(MEASURES, 0.0)
     step = -(-len(records) // IMAGES)
     pairs = list(zip(records, pseudo_labels, strict=True))[::step]
-    for record, path in tqdm(pairs, desc="Measuring without labels", leave=False):
+    for record, path in tqdm(pairs, desc="Measuring without labels"):
         image = to_tensor(resize_image(read_image(record.image), size))[None]
         pseudo = to_channels(resize_label(read_train_ids(path), size), classes)[None]
         pseudo = pseudo.to(machine.device)

@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from iapc_lib import stages
-from iapc_lib.checkpoints import image_size_of, load_network
+from iapc_lib.checkpoints import CheckpointError, image_size_of, load_network
 from iapc_lib.classes import ClassSet
 from iapc_lib.data.dataset import read_image, read_pair, resize_image, resize_label, to_tensor
 from iapc_lib.data.layouts import DataError, Record, folder_records
@@ -52,7 +52,8 @@ class Moment(NamedTuple):
 
     step: int
     student: DeepLabV2
-    memory: DeepLabV2
+    memory: DeepLabV2 | None
+    """None where the method has none."""
 
 
 class Outputs(NamedTuple):
@@ -82,6 +83,8 @@ class Gallery:
     notes: list[str] = field(default_factory=list)
     """What is missing, and how to get it; shown to the user."""
     load_moment: Callable[[int], Moment] | None = None
+    has_memory: bool = True
+    """Whether the adaptation has a memory network; self-training has none."""
 
     def __post_init__(self) -> None:
         # Of this gallery alone, so that they go when it goes.
@@ -112,8 +115,14 @@ class Gallery:
 
     @torch.no_grad()
     def _outputs(self, picture: int, step: int) -> Outputs:
-        """What an update at that step would see, were this picture its whole batch."""
+        """What an update at that step would see, were this picture its whole batch.
+
+        Raises:
+            CheckpointError: the run kept no such networks.
+        """
         moment, images = self.networks_at(step), self._images(picture)
+        if moment.memory is None:
+            raise CheckpointError("self-training has no memory network, hence no prototypes")
         found = []
         for network in (moment.student, moment.memory):
             # A copy: a forward in train mode changes BatchNorm's running statistics.
@@ -170,15 +179,18 @@ def open_gallery(
 
 def _of_run(run: Run, method: str, number: int) -> Gallery:
     config = run.config
-    source, records = stages.source_network(run), stages.watched_records(run)[:number]
+    # Our extension starts from, and is taught by, the source network with other statistics.
+    bn_teacher = method == "iapc_bn_teacher"
+    source = stages.bn_recomputed_network(run) if bn_teacher else stages.source_network(run)
+    records = stages.watched_records(run)[:number]
     pictures = _pictures(records, run.machine, source, config.pseudo_labels, config.class_set,
                          config.evaluation.image_size)  # fmt: skip
     notes = [] if pictures[0].label is not None else [
         "These images have no labels: nothing here can say what is right."
     ]  # fmt: skip
     stages.adapted_network(run, method)
-    folder = run.path("snapshots", method)
-    steps = [int(path.stem.rpartition("_")[2]) for path in folder.glob("memory_*.safetensors")]
+    folder, has_memory = run.path("snapshots", method), method != "self_training"
+    steps = [int(path.stem.rpartition("_")[2]) for path in folder.glob("student_*.safetensors")]
     if not steps:
         notes.append(
             "This run kept no networks on the way, so only its start can be explored: "
@@ -186,14 +198,14 @@ def _of_run(run: Run, method: str, number: int) -> Gallery:
         )
 
     def load_moment(step: int) -> Moment:
-        networks = (
-            load_network(folder / f"{name}_{step:06d}.safetensors", config)[0]
-            for name in ("student", "memory")
-        )
-        return Moment(step, *(network.to(run.machine.device) for network in networks))
+        def load(name: str) -> DeepLabV2:
+            path = folder / f"{name}_{step:06d}.safetensors"
+            return load_network(path, config)[0].to(run.machine.device)
+
+        return Moment(step, load("student"), load("memory") if has_memory else None)
 
     return Gallery(
-        f"{config.scenario}, seed {config.seed}",
+        f"{config.scenario}, seed {config.seed}, {method}",
         pictures,
         config.class_set,
         run.machine,
@@ -204,6 +216,7 @@ def _of_run(run: Run, method: str, number: int) -> Gallery:
         read_json(run.path(f"history_{method}.json")),
         notes,
         load_moment,
+        has_memory,
     )
 
 
@@ -240,7 +253,8 @@ def _pictures(
     size: tuple[int, int],
 ) -> list[Picture]:
     pictures = []
-    for record in tqdm(records, desc="Pictures to explore", unit="image", leave=False):
+    # Bar left in place: Voila shows a closed one as an error.
+    for record in tqdm(records, desc="Pictures to explore", unit="image"):
         image, label = (
             (read_image(record.image), None) if record.label is None else read_pair(record)
         )

@@ -40,6 +40,28 @@ def swatch(train_id: int) -> str:
     )
 
 
+def bar_cell(value: float, limits: tuple[float, float] = (0.0, 1.0), width: str = "10em") -> str:
+    """HTML: a table's cell with a bar from 0 to a value, cut off at the limits."""
+    low, high = limits
+    zero = (0 - low) / (high - low)
+    end = (min(max(value, low), high) - low) / (high - low)
+    return (
+        f'<td style="width:{width};position:relative;background:#eee">'
+        f'<div style="position:absolute;top:15%;height:70%;left:{100 * min(zero, end):.1f}%;'
+        f'width:{100 * abs(end - zero):.1f}%;background:#0072b2"></div></td>'
+    )
+
+
+def color_scale(low: float, high: float) -> str:
+    """HTML: the colours of `shade` between the two numbers at their ends."""
+    shades = shade(np.linspace(0, 1, 9)[None])[0].tolist()
+    colors = ",".join(f"rgb{tuple(color)}" for color in shades)
+    return (
+        f'{low:.2f} <span style="display:inline-block;width:60px;height:0.8em;'
+        f'background:linear-gradient(to right,{colors})"></span> {high:.2f}'
+    )
+
+
 def class_bars(
     train_ids: Sequence[int],
     values: Sequence[float],
@@ -54,18 +76,12 @@ def class_bars(
         limits: values at the two ends of the scale; 0 lies within.
         bold: train ids whose names are set bold.
     """
-    low, high = limits
-    zero = (0 - low) / (high - low)
     rows = []
     for train_id, value in zip(train_ids, values, strict=True):
-        end = (min(max(value, low), high) - low) / (high - low)
-        left, width = min(zero, end), abs(end - zero)
         name = f"<b>{swatch(train_id)}</b>" if train_id in bold else swatch(train_id)
         rows.append(
             f'<tr><td style="padding-right:0.6em;white-space:nowrap">{name}</td>'
-            f'<td style="width:10em;position:relative;background:#eee">'
-            f'<div style="position:absolute;top:15%;height:70%;left:{100 * left:.1f}%;'
-            f'width:{100 * width:.1f}%;background:#0072b2"></div></td>'
+            f"{bar_cell(value, limits)}"
             f'<td style="text-align:right;padding-left:0.6em">{value:.3f}</td></tr>'
         )
     return f'<table style="line-height:1.25">{"".join(rows)}</table>'

@@ -96,11 +96,20 @@ function render({ model, el }) {
   }
 
   let start = null; // where the mouse went down, until it goes up
-  let next = 0; // when the next hover may be sent: Python need not hear of every pixel
+  let resting = 0; // timer: Python need not hear of every pixel, but of the one the mouse rests on
+  let under = []; // the pixel under the mouse
   const boxed = (a, b) => [
     Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]) + 1, Math.max(a[1], b[1]) + 1,
   ];
+  function hover(now) {
+    under = now;
+    resting ||= setTimeout(() => {
+      resting = 0;
+      send("hovered", under);
+    }, 60);
+  }
   stage.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
     start = pixel(event);
     stage.setPointerCapture(event.pointerId);
   });
@@ -109,9 +118,8 @@ function render({ model, el }) {
     if (start && model.get("boxes")) {
       model.set("region", boxed(start, now)); // seen at once, sent when the mouse goes up
       draw();
-    } else if (event.timeStamp >= next) {
-      next = event.timeStamp + 60;
-      send("hovered", now);
+    } else {
+      hover(now);
     }
   });
   stage.addEventListener("pointerup", (event) => {
@@ -125,7 +133,7 @@ function render({ model, el }) {
     send("picked", end);
   });
   stage.addEventListener("pointercancel", () => (start = null));
-  stage.addEventListener("pointerleave", () => send("hovered", []));
+  stage.addEventListener("pointerleave", () => hover([]));
   stage.addEventListener("keydown", (event) => {
     const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
     const [height, width] = model.get("size");
@@ -142,6 +150,8 @@ function render({ model, el }) {
     ]);
   });
   swipe.addEventListener("input", () => send("split", Number(swipe.value)));
+  // Or JupyterLab takes the arrow keys for itself.
+  swipe.addEventListener("keydown", (event) => event.stopPropagation());
 
   model.on("change:png", () => source(left, "png"));
   model.on("change:right_png", () => {
@@ -154,7 +164,10 @@ function render({ model, el }) {
   source(left, "png");
   source(right, "right_png");
   draw();
-  return () => urls.forEach((url) => URL.revokeObjectURL(url));
+  return () => {
+    clearTimeout(resting);
+    urls.forEach((url) => URL.revokeObjectURL(url));
+  };
 }
 
 export default { render };

@@ -6,9 +6,11 @@ distributions. Class colours are those of Cityscapes; everything else uses a col
 
 from iapc_lib.figures.charts import (
     agreement_by_class,
+    bars_by_class,
     class_frequencies,
     color_histograms,
     confusion_map,
+    curves,
     dots_by_class,
     gradient_norms,
     histogram_right_wrong,
@@ -22,22 +24,26 @@ from iapc_lib.figures.charts import (
     score_over_time,
     training_curve,
 )
+from iapc_lib.figures.method_map import method_map
 from iapc_lib.figures.panels import Panel, class_legend, panels, save
 
 __all__ = [
     "Panel",
     "agreement_by_class",
+    "bars_by_class",
     "class_frequencies",
     "class_legend",
     "dots_by_class",
     "color_histograms",
     "confusion_map",
+    "curves",
     "gradient_norms",
     "histogram_right_wrong",
     "iou_by_class",
     "iou_change",
     "learning_rates",
     "loss_terms",
+    "method_map",
     "miou_bars",
     "panels",
     "projection",

@@ -26,12 +26,32 @@ def _axes(width: float = 7.0, height: float = 3.2) -> plt.Axes:
 
 def class_frequencies(shares: pd.DataFrame) -> Figure:
     """Share of pixels by class (index) and data set (columns), in per cent, on a log scale."""
+    return bars_by_class(shares, "share of pixels (%)", log=True)
+
+
+def bars_by_class(table: pd.DataFrame, label: str, log: bool = False) -> Figure:
+    """The columns of a table as bars, one group a class (its index).
+
+    Args:
+        table: numbers, indices are class names.
+        label: of the value, for the axis.
+        log: whether the axis is logarithmic.
+    """
     axes = _axes(10, 3.4)
-    shares.plot.bar(ax=axes, color=COLORS, width=0.8, logy=True)
-    axes.set(ylabel="share of pixels (%)", xlabel="")
+    table.plot.bar(ax=axes, color=COLORS, width=0.8, logy=log)
+    axes.set(ylabel=label, xlabel="")
     axes.tick_params(axis="x", rotation=45)
     plt.setp(axes.get_xticklabels(), ha="right")
-    axes.legend(frameon=False, ncols=shares.shape[1], loc="lower right", bbox_to_anchor=(1, 1))
+    axes.legend(frameon=False, ncols=table.shape[1], loc="lower right", bbox_to_anchor=(1, 1))
+    return axes.figure
+
+
+def curves(table: pd.DataFrame, x: str, y: str) -> Figure:
+    """The columns of a table as lines over its index; `x` and `y` name the axes."""
+    axes = _axes()
+    table.plot(ax=axes, color=COLORS, linewidth=1.6)
+    axes.set(xlabel=x, ylabel=y)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
 
 
