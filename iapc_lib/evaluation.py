@@ -71,7 +71,7 @@ def confusion_matrix(
     counts = torch.zeros(len(classes), len(classes), dtype=torch.int64, device=machine.device)
     dataset = ImageDataset(records, config.image_size, classes)
     loader = machine.load(dataset, config.batch_size, collate=list)
-    for batch in tqdm(loader, desc=description, disable=description is None, leave=False):
+    for batch in tqdm(loader, desc=description, disable=description is None):
         for size, items in itertools.groupby(batch, key=lambda item: item["size"]):
             images, labels = zip(*((item["image"], item["label"]) for item in items), strict=True)
             predictions = predict_labels(machine, network, torch.stack(images), size)
@@ -195,7 +195,6 @@ def recompute_batchnorm(
     for batch in tqdm(
         machine.load(dataset, config.bn_batch_size, positions, collate=list),
         desc="BatchNorm statistics",
-        leave=False,
     ):
         machine.forward(network, torch.stack([item["image"] for item in batch]))
     for module in network.modules():

@@ -1,0 +1,194 @@
+"""The adaptation explorer on a page: every control and click, against the library's answer."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from iapc_lib.classes import IGNORE, NAMES, colorize
+from iapc_lib.explorers.gallery import Gallery, open_gallery
+from iapc_lib.explorers.parts import class_name
+from iapc_lib.explorers.trajectory import Look, look_at
+from iapc_lib.explorers.trajectory_views import available_views, draw_view
+from tests.browser.views import Picture, View, eventually, numbers
+
+NOTEBOOK = "notebooks/explorers/adaptation.ipynb"
+
+looked_at = cache(look_at)
+
+
+@pytest.fixture(scope="module")
+def plain(run) -> Gallery:
+    """The other run of the notebook: self-training."""
+    return open_gallery(run, method="self_training")
+
+
+def set_controls(view: View, gallery: Gallery, picture: int, place: int) -> None:
+    """Chooses a picture, and with the keys the step at this place of the gallery's steps."""
+    view.choose("picture", gallery.pictures[picture].name)
+    view.press("step", "Home", *["ArrowRight"] * place)
+
+
+def student_picture(view: View, gallery: Gallery, picture: int, step: int) -> Picture:
+    name = gallery.pictures[picture].name
+    return view.picture(f"{name}: students' predictions: left this run, step {step}; ")
+
+
+@pytest.mark.parametrize(("picture", "place"), [(0, 0), (0, 3), (1, -1)])
+def test_predictions_and_numbers_follow_picture_and_step(view, gallery, plain, picture, place):
+    place %= len(gallery.steps)
+    step, shown = gallery.steps[place], gallery.pictures[picture]
+    set_controls(view, gallery, picture, place)
+    look, other = looked_at(gallery, picture, step), looked_at(plain, picture, step)
+    students = student_picture(view, gallery, picture, step)
+    students.expect_pixels(colorize(look.student))
+    students.expect_pixels(colorize(other.student), right=True)
+    view.picture(f"{shown.name}: memory network's prediction, step {step}").expect_pixels(
+        colorize(look.memory)
+    )
+    assert view.readout("step") == str(step)
+    looks = ([looked_at(gallery, picture, 0)] if step else []) + [look, other]
+    update = next((e for e in gallery.history if e["step"] == step and "loss" in e), {})
+
+    def look_at_numbers() -> None:
+        expect_scores(view, looks, shown)
+        expect_terms(view, look, update, step)
+        expect_bars(view, looks)
+        expect_charts(view, gallery, look, step)
+
+    eventually(view.page, look_at_numbers)
+
+
+def expect_scores(view: View, looks: list[Look], shown) -> None:
+    rows = {cells[0]: cells[1:] for cells in view.table("pixels right (%)")}
+    labelled, pseudo = shown.label != IGNORE, shown.pseudo_label != IGNORE
+    for said, expected in (
+        ("mIoU (%)", [look.miou for look in looks]),
+        (
+            "pixels right (%)",
+            [100 * (look.student == shown.label)[labelled].mean() for look in looks],
+        ),
+        (
+            "agrees with the pseudo-label (%)",
+            [100 * (look.student == shown.pseudo_label)[pseudo].mean() for look in looks],
+        ),
+    ):
+        assert [float(cell) for cell in rows[said]] == pytest.approx(expected, abs=0.051), said
+
+
+def expect_terms(view: View, look: Look, update: dict, step: int) -> None:
+    (heads, *rows) = view.table("sum of the terms")
+    columns = [look.terms, update] if update else [look.terms]
+    assert heads[0] == f"objective, step {step}" and len(heads) == 1 + len(columns)
+    names = [
+        "loss",
+        "importance_aware",
+        "prototype_symmetric_label",
+        "prototype_symmetric_similarity",
+        "prototype_enhanced",
+        "information_maximization",
+        "importance",
+        "agreement",
+    ]
+    assert len(rows) == len(names)
+    for (_, *cells), name in zip(rows, names, strict=True):
+        expected = [found[name] for found in columns]
+        assert [float(cell) for cell in cells] == pytest.approx(expected, abs=2e-4), name
+
+
+def expect_bars(view: View, looks: list[Look]) -> None:
+    _, *rows = view.table("IoU on this picture")
+    assert {name for name, *_ in rows} == {NAMES[t] for look in looks for t in look.iou}
+    for name, *cells in rows:
+        expected = [look.iou.get(NAMES.index(name)) for look in looks]
+        found = [None if cell == "absent" else float(cell) for cell in cells]
+        assert found == [None if iou is None else pytest.approx(iou, abs=0.051) for iou in expected]
+
+
+def expect_charts(view: View, gallery: Gallery, look: Look, step: int) -> None:
+    label = view.root.locator(f'svg[aria-label^="mIoU (%); at step {step}: "]')
+    said = dict(part.rsplit(": ", 1) for part in label.get_attribute("aria-label").split("; ")[1:])
+    dev = {e["step"]: e["watched"]["dev_miou"] for e in gallery.history if "watched" in e}
+    (measured,) = (float(value) for name, value in said.items() if name.endswith("dev, this run"))
+    assert measured == pytest.approx(dev[max(s for s in dev if s <= step)], rel=1e-3)
+    (here,) = (float(value) for name, value in said.items() if name == "this picture, this run")
+    assert here == pytest.approx(look.miou, rel=1e-3)
+
+
+def test_the_fourth_picture_shows_what_is_chosen(view, gallery, plain):
+    step, shown = gallery.steps[2], gallery.pictures[1]
+    set_controls(view, gallery, 1, 2)
+    look, first, other = (
+        looked_at(gallery, 1, step),
+        looked_at(gallery, 1, 0),
+        looked_at(plain, 1, step),
+    )
+    for name in available_views(labelled=True, compared=True):
+        view.choose("4th picture", name)
+        expected = draw_view(name, shown, look, first, other)
+        view.picture(expected.text).expect_pixels(expected.pixels)
+
+
+def expect_pixel(view: View, gallery: Gallery, picture: int, pixel: tuple[int, int]) -> None:
+    """Waits until the page tells the classes of this pixel at every step."""
+    shown = gallery.pictures[picture]
+    looks = [looked_at(gallery, picture, step) for step in gallery.steps]
+
+    def look() -> None:
+        box = view.widget(f"pixel: row {pixel[0]}, column {pixel[1]}")
+        text = " ".join(box.inner_text().split())
+        assert f"pseudo-label {class_name(shown.pseudo_label[pixel])} " in text
+        assert f" label {class_name(shown.label[pixel])} " in text
+        assert view.rows(box.locator("table"))[1:] == [
+            [str(each.step), NAMES[each.student[pixel]], NAMES[each.memory[pixel]]]
+            for each in looks
+        ]
+
+    eventually(view.page, look)
+
+
+def test_clicks_and_keys_tell_of_pixels(view, gallery):
+    set_controls(view, gallery, 1, 1)
+    step, name = gallery.steps[1], gallery.pictures[1].name
+    view.choose("4th picture", "pseudo-label")
+    student = student_picture(view, gallery, 1, step)
+    pictures = [
+        student,
+        view.picture(f"{name}: memory network's prediction, step {step}"),
+        view.picture(f"pseudo-label of {name}"),
+    ]
+    first, last = (looked_at(gallery, 1, gallery.steps[place]).student for place in (0, -1))
+    changed = tuple(map(int, np.argwhere(first != last)[0])) if (first != last).any() else (9, 9)
+    for picture, pixel in zip(pictures, (changed, (60, 5), (0, 127)), strict=True):
+        picture.click(*pixel)
+        expect_pixel(view, gallery, 1, pixel)
+        assert {each.cross() for each in pictures} == {pixel}
+    student.press("ArrowDown", "Shift+ArrowLeft")
+    expect_pixel(view, gallery, 1, (1, 117))
+
+
+def test_the_swipe_compares_the_runs(view, gallery):
+    set_controls(view, gallery, 0, 1)
+    student = student_picture(view, gallery, 0, gallery.steps[1])
+    student.swipe().press("End")
+    right = student.stage.locator("img.iapc-right")
+
+    def clipped(share: str) -> None:
+        clip = right.evaluate("image => getComputedStyle(image).clipPath")
+        assert clip.rstrip(")").endswith(share)
+
+    eventually(view.page, lambda: clipped("100%"))
+    student.swipe().fill("0.25")
+    eventually(view.page, lambda: clipped("25%"))
+
+
+def test_play_goes_to_the_last_step(view, gallery):
+    set_controls(view, gallery, 0, len(gallery.steps) - 3)
+    view.root.locator(".widget-play button").first.click()
+    last = gallery.steps[-1]
+    student_picture(view, gallery, 0, last).expect_pixels(
+        colorize(looked_at(gallery, 0, last).student)
+    )
+    assert numbers(view.readout("step")) == [last]
