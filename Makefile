@@ -48,7 +48,8 @@ voila: setup
 # Executes the notebooks in place, as they are committed.
 notebooks: setup
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False \
+	  notebooks/*.ipynb notebooks/explorers/*.ipynb
 
 lint: setup
 	$(BIN)/ruff check --fix
