@@ -1,7 +1,7 @@
 """Class prototypes: what a class looks like in feature space, and which class a pixel is closest to.
 
 All functions work image by image within a batch: an image's pixels are compared with the
-prototypes of that same image (paper, section III-C; method.md, 4 and parity/README.md).
+prototypes of that same image (paper, section III-C; method.md, 4 and tests/vectors/README.md).
 """
 
 from __future__ import annotations
