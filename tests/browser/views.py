@@ -178,10 +178,17 @@ class View:
     def slide(self, description: str, value: str) -> None:
         """Types a number into the field beside a slider."""
         readout = self.control(description).locator(".widget-readout")
-        readout.click()
-        readout.press("ControlOrMeta+a")
-        self.page.keyboard.type(value)
-        readout.press("Enter")
+
+        def type_it() -> None:
+            # Again, if Python's answer to an earlier control rewrote the field while it was typed.
+            readout.click()
+            readout.press("ControlOrMeta+a")
+            self.page.keyboard.type(value)
+            readout.press("Enter")
+            self.page.wait_for_timeout(100)
+            assert float(readout.inner_text()) == float(value), readout.inner_text()
+
+        eventually(self.page, type_it)
 
     def press(self, description: str, *keys: str) -> None:
         """Presses keys while a slider's handle has the focus."""
