@@ -186,7 +186,8 @@ class View:
             self.page.keyboard.type(value)
             readout.press("Enter")
             self.page.wait_for_timeout(100)
-            assert float(readout.inner_text()) == float(value), readout.inner_text()
+            shown = readout.inner_text().replace("\N{MINUS SIGN}", "-")
+            assert float(shown) == float(value), shown
 
         eventually(self.page, type_it)
 
