@@ -19,7 +19,7 @@ from iapc_lib.explorers import trust
 from iapc_lib.explorers import trust_text as text
 from iapc_lib.explorers.gallery import Gallery, Picture
 from iapc_lib.explorers.importance import ImportanceExplorer
-from iapc_lib.explorers.parts import bar_cell, color_scale, shade
+from iapc_lib.explorers.parts import BLUE, ORANGE, bar_cell, color_scale, shade
 from iapc_lib.figures.explore_importance import importance_view
 from iapc_lib.hardware import prepare_machine
 from iapc_lib.importance import importance_map
@@ -339,8 +339,8 @@ def test_verdict_colours_say_what_is_right(gallery, explorer):
     shown = pixels_of(explorer.verdict).astype(int)
     known = (truth != IGNORE) & explorer.kept
     for where, color in (
-        (known & (labels == truth), trust.RIGHT),
-        (known & (labels != truth), trust.WRONG),
+        (known & (labels == truth), BLUE),
+        (known & (labels != truth), ORANGE),
     ):
         assert where.any()
         expected = 0.25 * gallery.pictures[0].pixels[where] + 0.75 * np.array(color)

@@ -21,8 +21,6 @@ from iapc_lib.classes import CAMVID_11, IGNORE, NAMES, PALETTE, colorize
 from iapc_lib.deeplab import DeepLabV2, upsample
 from iapc_lib.explorers import projection
 from iapc_lib.explorers.contrast import (
-    AGREE,
-    DISAGREE,
     pixel_facts,
     prototype_contrast,
     terms_seen,
@@ -30,7 +28,7 @@ from iapc_lib.explorers.contrast import (
 )
 from iapc_lib.explorers.contrast_text import right_shares
 from iapc_lib.explorers.gallery import Gallery, Moment, Picture, open_gallery
-from iapc_lib.explorers.parts import blend, class_bars, shade
+from iapc_lib.explorers.parts import BLUE, ORANGE, blend, class_bars, shade
 from iapc_lib.explorers.projection import MARGIN, SIZE, draw, principal_components, project
 from iapc_lib.explorers.prototypes import PrototypesExplorer
 from iapc_lib.figures.explore_prototypes import prototypes_view
@@ -305,7 +303,7 @@ def test_opens_with_the_pictures_of_the_first_step(gallery, explorer):
     np.testing.assert_array_equal(shown(explorer.image), picture.pixels)
     np.testing.assert_array_equal(shown(explorer.assignment), colorize(found.nearest))
     np.testing.assert_array_equal(shown(explorer.similarity), shade(*found.similarity_map(0)))
-    colors = np.where(found.agree[..., None], AGREE, DISAGREE)
+    colors = np.where(found.agree[..., None], BLUE, ORANGE)
     np.testing.assert_array_equal(shown(explorer.agreement), blend(picture.pixels, colors, 0.7))
     assert f"agree, {found.agree.mean():.1%}" in explorer.captions[3].value
     right = picture.pseudo_label == picture.label
@@ -490,7 +488,7 @@ def test_static_twin_has_the_same_pictures_bars_and_words(gallery, contrast):
     values, *scale = contrast.similarity_map(int(contrast.present.argmax()))
     assert_close(np.asarray(similarity), values)
     assert upper.axes[2].images[0].get_clim() == tuple(scale)
-    colors = np.where(contrast.agree[..., None], AGREE, DISAGREE)
+    colors = np.where(contrast.agree[..., None], BLUE, ORANGE)
     np.testing.assert_array_equal(agreement, blend(pixels, colors, 0.7))
     plane, bars, _ = lower.axes
     facts = pixel_facts(contrast, (17, 100))

@@ -13,8 +13,14 @@ from iapc_lib.checkpoints import CheckpointError
 from iapc_lib.classes import colorize
 from iapc_lib.explorers import trajectory_text as text
 from iapc_lib.explorers.gallery import Gallery
-from iapc_lib.explorers.parts import note_box, picture_choice, swatch
-from iapc_lib.explorers.pixel_image import PixelImage
+from iapc_lib.explorers.parts import (
+    WRAP,
+    framed,
+    linked_pictures,
+    note_box,
+    picture_choice,
+    swatch,
+)
 from iapc_lib.explorers.trajectory import (
     Look,
     check_same_pictures,
@@ -52,12 +58,9 @@ class AdaptationExplorer(widgets.VBox):
         self.status, self.scores, self.terms, self.pixel, self.charts, self.bars = (
             widgets.HTML() for _ in range(6)
         )
-        self.pictures = [PixelImage(width=WIDTH) for _ in range(4)]
+        self.pictures = linked_pictures(gallery, WIDTH)
         self.image, self.student, self.memory, self.viewed = self.pictures
         self.captions = [widgets.HTML() for _ in self.pictures]
-        for one in self.pictures[1:]:
-            traitlets.link((self.image, "picked"), (one, "picked"))
-        self.image.picked = [side // 2 for side in gallery.size]
         super().__init__(self._layout())
         self._load(opening=True)
         self.picture.observe(lambda _: self._load(), "value")
@@ -80,13 +83,10 @@ class AdaptationExplorer(widgets.VBox):
         self.progress = widgets.IntProgress(layout={"visibility": "hidden", "width": "10em"})
 
     def _layout(self) -> list[widgets.Widget]:
-        framed = [
-            widgets.VBox([picture, caption])
-            for picture, caption in zip(self.pictures, self.captions, strict=True)
-        ]
         columns = f"repeat(2, {WIDTH + 8}px)"
-        grid = widgets.GridBox(framed, layout={"grid_template_columns": columns})
-        wrap = {"flex_flow": "row wrap", "grid_gap": "4px 16px"}
+        grid = widgets.GridBox(
+            framed(self.pictures, self.captions), layout={"grid_template_columns": columns}
+        )
         legend = " &nbsp; ".join(
             f'<span style="white-space:nowrap">{swatch(train_id)}</span>'
             for train_id in self.gallery.classes.train_ids
@@ -97,12 +97,12 @@ class AdaptationExplorer(widgets.VBox):
             notes[0].description, notes[1].description = "this run", "other run"
         return [
             *notes,
-            widgets.HBox([self.picture, self.view], layout=wrap),
-            widgets.HBox([self.step, self.play, self.progress, self.status], layout=wrap),
-            widgets.HBox([grid, widgets.VBox([self.scores, self.terms])], layout=wrap),
+            widgets.HBox([self.picture, self.view], layout=WRAP),
+            widgets.HBox([self.step, self.play, self.progress, self.status], layout=WRAP),
+            widgets.HBox([grid, widgets.VBox([self.scores, self.terms])], layout=WRAP),
             widgets.HTML(f'<div style="line-height:1.4">{legend}</div>'),
             self.charts,
-            widgets.HBox([self.pixel, self.bars], layout=wrap),
+            widgets.HBox([self.pixel, self.bars], layout=WRAP),
         ]
 
     def _load(self, opening: bool = False) -> None:
@@ -194,7 +194,7 @@ class AdaptationExplorer(widgets.VBox):
         runs = {"this run": (self.gallery, list(self.looks.values()))}
         if self.other is not None:
             runs["other run"] = (self.other, list(self.other_looks.values()))
-        self.charts.value = text.charts(runs, look.step)
+        self.charts.value = text.run_charts(runs, look.step)
 
     def _show_pixel(self) -> None:
         if self.image.picked:

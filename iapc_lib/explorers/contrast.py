@@ -16,13 +16,11 @@ from torch import Tensor
 from iapc_lib.classes import IGNORE
 from iapc_lib.deeplab import upsample
 from iapc_lib.explorers.gallery import Gallery, Picture
-from iapc_lib.explorers.parts import blend, class_name
+from iapc_lib.explorers.parts import BLUE, ORANGE, blend, class_name
 from iapc_lib.importance import importance_map
 from iapc_lib.objective import memory_prototypes
 from iapc_lib.prototypes import prototype_labels, prototype_similarity, resample_labels
 from iapc_lib.sections import Losses
-
-AGREE, DISAGREE = (0, 114, 178), (222, 143, 5)  # blue and orange of seaborn's "colorblind"
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +203,7 @@ def terms_seen(facts: PixelFacts, losses: Losses) -> list[TermSeen]:
 
 def agreement_picture(contrast: Contrast) -> np.ndarray:
     """(H, W, 3) uint8: blue where prototype and pseudo-label agree, orange elsewhere."""
-    colors = np.where(contrast.agree[..., None], AGREE, DISAGREE)
+    colors = np.where(contrast.agree[..., None], BLUE, ORANGE)
     return blend(contrast.picture.pixels, colors, 0.7)
 
 

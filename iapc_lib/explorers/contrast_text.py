@@ -7,20 +7,20 @@ import html
 import numpy as np
 
 from iapc_lib.classes import IGNORE
-from iapc_lib.explorers.contrast import AGREE, DISAGREE, Contrast, PixelFacts, TermSeen
-from iapc_lib.explorers.parts import class_bars, class_name, color_scale, swatch
+from iapc_lib.explorers.contrast import Contrast, PixelFacts, TermSeen
+from iapc_lib.explorers.parts import (
+    BLUE,
+    ORANGE,
+    block,
+    class_bars,
+    class_name,
+    color_scale,
+    square,
+    swatch,
+)
 
-
-def _block(content: str, width: str = "auto") -> str:
-    return f'<div style="line-height:1.35;width:{width};max-width:100%">{content}</div>'
-
-
-PICTURE = _block("the picture: click a pixel, drag a box")
-NEAREST = _block("class of the nearest prototype")
-
-
-def _square(color: tuple[int, int, int]) -> str:
-    return f'<span style="color:rgb{color}">&#9632;</span> '
+PICTURE = block("the picture: click a pixel, drag a box")
+NEAREST = block("class of the nearest prototype")
 
 
 def right_shares(contrast: Contrast) -> tuple[float, float] | None:
@@ -45,19 +45,19 @@ def _share(value: float) -> str:
 def agreement_text(contrast: Contrast) -> str:
     """How much agrees, and whether agreement is right."""
     text = (
-        f"{_square(AGREE)}agree, {contrast.agree.mean():.1%} &nbsp; {_square(DISAGREE)}disagree"
+        f"{square(BLUE)}agree, {contrast.agree.mean():.1%} &nbsp; {square(ORANGE)}disagree"
         "<br>pseudo-labels right: "
     )
     shares = right_shares(contrast)
     if shares is None:
-        return _block(f"{text}not known, no labels")
-    return _block(f"{text}{_share(shares[0])} where they agree, {_share(shares[1])} elsewhere")
+        return block(f"{text}not known, no labels")
+    return block(f"{text}{_share(shares[0])} where they agree, {_share(shares[1])} elsewhere")
 
 
 def similarity_text(name: str, present: bool, low: float, high: float) -> str:
     """What a similarity map shows, with its scale."""
     absent = "" if present else "<br>absent from this picture: its prototype is zero"
-    return _block(f"similarity to <b>{html.escape(name)}</b>, {color_scale(low, high)}{absent}")
+    return block(f"similarity to <b>{html.escape(name)}</b>, {color_scale(low, high)}{absent}")
 
 
 def facts_table(facts: PixelFacts) -> str:
@@ -74,7 +74,7 @@ def facts_table(facts: PixelFacts) -> str:
         for name, value in rows
     )
     (row, column), (cell_row, cell_column) = facts.pixel, facts.cell
-    return _block(
+    return block(
         f"<b>pixel: row {row}, column {column}</b>, in feature cell {cell_row}, {cell_column}"
         f'<table style="line-height:1.25">{cells}</table>'
     )
@@ -91,7 +91,7 @@ def similarity_bars(contrast: Contrast, facts: PixelFacts) -> str:
             for train_id in contrast.train_ids[~present]
         )
         text += f"absent from this picture (zero prototype, similarity 0): {absent}"
-    return _block(text, "21.5em")
+    return block(text, "21.5em")
 
 
 def loss_symbol(name: str) -> str:
@@ -110,18 +110,18 @@ def terms_table(terms: list[TermSeen]) -> str:
         f"<td>{'yes' if term.seen else 'no'}</td><td>{html.escape(term.why)}</td></tr>"
         for term in terms
     )
-    return _block(f'<table style="line-height:1.3"><tr>{head}</tr>{rows}</table>', "27em")
+    return block(f'<table style="line-height:1.3"><tr>{head}</tr>{rows}</table>', "27em")
 
 
 def selection_text(contrast: Contrast, cells: np.ndarray) -> str:
     """What the selected cells are; `cells` holds their numbers."""
     if not cells.size:
-        return _block("No cells are selected: drag a box in a picture or among the dots.")
+        return block("No cells are selected: drag a box in a picture or among the dots.")
     within = np.isin(contrast.cells, cells)
     counts = np.bincount(contrast.on_cells(contrast.nearest)[cells])
     order = [train_id for train_id in np.argsort(-counts, kind="stable") if counts[train_id]]
     named = ", ".join(f"{class_name(train_id)} {counts[train_id]}" for train_id in order)
-    return _block(
+    return block(
         f"<b>{cells.size} of {len(contrast.middles)} cells are selected</b>. Nearest prototype: "
         f"{named}. Prototype and pseudo-label agree in {contrast.agree[within].mean():.0%} of "
         "their pixels."
@@ -130,7 +130,7 @@ def selection_text(contrast: Contrast, cells: np.ndarray) -> str:
 
 def plane_text(method: str, note: str, missing: str) -> str:
     """Caption of the plane: what it holds, how to read it, which methods are not installed."""
-    return _block(
+    return block(
         f"{method} of {note}. Dots: cells of the student's feature map; diamonds: prototypes. "
         f"Click a dot, or drag a box. {missing}"
     )

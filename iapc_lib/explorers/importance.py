@@ -6,14 +6,12 @@ from functools import lru_cache
 
 import ipywidgets as widgets
 import numpy as np
-import traitlets
 
 from iapc_lib.classes import colorize
 from iapc_lib.explorers import trust
 from iapc_lib.explorers import trust_text as text
 from iapc_lib.explorers.gallery import Gallery
-from iapc_lib.explorers.parts import note_box, picture_choice, shade
-from iapc_lib.explorers.pixel_image import PixelImage
+from iapc_lib.explorers.parts import WRAP, framed, linked_pictures, note_box, picture_choice, shade
 
 WIDTH = 560  # CSS pixels of a picture at most; three fit beside one another on any page
 
@@ -32,12 +30,9 @@ class ImportanceExplorer(widgets.VBox):
         self._importance_of = lru_cache(maxsize=16)(self._compute)
         self._make_controls()
         self.status, self.pixel, self.shares = (widgets.HTML() for _ in range(3))
-        self.pictures = [PixelImage(width=WIDTH) for _ in range(4)]
+        self.pictures = linked_pictures(gallery, WIDTH)
         self.image, self.prediction, self.importance, self.verdict = self.pictures
         self.captions = [widgets.HTML() for _ in self.pictures]
-        for other in self.pictures[1:]:
-            traitlets.link((self.image, "picked"), (other, "picked"))
-        self.image.picked = [side // 2 for side in gallery.size]
         self.hovered: list[int] = []
         super().__init__(self._layout())
         self._load()
@@ -64,21 +59,16 @@ class ImportanceExplorer(widgets.VBox):
         )
 
     def _layout(self) -> list[widgets.Widget]:
-        wrap = {"flex_flow": "row wrap", "grid_gap": "4px 16px"}
-        framed = [
-            widgets.VBox([picture, caption])
-            for picture, caption in zip(self.pictures, self.captions, strict=True)
-        ]
-        verdict = self._verdict_box = framed[3]
+        *others, self._verdict_box = framed(self.pictures, self.captions)
         self.pixel.layout.width = "23em"  # whatever it says, so that its neighbour keeps still
-        numbers = widgets.HBox([self.pixel, self.shares], layout=wrap)
+        numbers = widgets.HBox([self.pixel, self.shares], layout=WRAP)
         numbers.layout.grid_area = "auto / span 2"  # ipywidgets 8 undoes `grid_column` in the page
         columns = {"grid_template_columns": f"repeat(3, minmax(0, {WIDTH}px))", "grid_gap": "8px"}
         return [
             note_box(self.gallery),
-            widgets.HBox([self.picture, self.definition, self.labelling], layout=wrap),
-            widgets.HBox([self.threshold, self.exponent, self.status], layout=wrap),
-            widgets.GridBox([*framed[:3], verdict, numbers], layout=columns),
+            widgets.HBox([self.picture, self.definition, self.labelling], layout=WRAP),
+            widgets.HBox([self.threshold, self.exponent, self.status], layout=WRAP),
+            widgets.GridBox([*others, self._verdict_box, numbers], layout=columns),
         ]
 
     def _react(self) -> None:

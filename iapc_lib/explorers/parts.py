@@ -1,4 +1,4 @@
-"""Small pieces that several explorers share: colours, bars, the choice of a picture, notes."""
+"""Small pieces that several explorers share: colours, HTML, linked pictures, notes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from collections.abc import Sequence
 import ipywidgets as widgets
 import matplotlib
 import numpy as np
+import traitlets
 
 from iapc_lib.classes import IGNORE, NAMES, PALETTE
 from iapc_lib.explorers.gallery import Gallery
+from iapc_lib.explorers.pixel_image import PixelImage
+from iapc_lib.figures import charts
+
+BLUE, ORANGE = (
+    tuple(round(255 * channel) for channel in color) for color in (charts.RIGHT, charts.WRONG)
+)
+"""RGB of pixels that are right or agree, and of the others, as in `figures`."""
+WRAP = {"flex_flow": "row wrap", "grid_gap": "4px 16px"}
+"""Layout of a row whose widgets go on beneath where the page is narrow."""
 
 
 def shade(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray:
@@ -23,6 +33,17 @@ def shade(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray
 def blend(pixels: np.ndarray, colors: np.ndarray, share: float = 0.6) -> np.ndarray:
     """`share` of the colours over a picture, both (H, W, 3) uint8."""
     return np.rint((1 - share) * pixels + share * colors).astype(np.uint8)
+
+
+def block(content: str, width: str = "auto", line_height: float = 1.35) -> str:
+    """HTML in closer lines than ipywidgets' own, which leave room for a control."""
+    style = f"line-height:{line_height};width:{width};max-width:100%"
+    return f'<div style="{style}">{content}</div>'
+
+
+def square(color: tuple[int, int, int]) -> str:
+    """HTML: a small square of an RGB colour, for a legend."""
+    return f'<span style="color:rgb{color}">&#9632;</span> '
 
 
 def class_name(train_id: int) -> str:
@@ -85,6 +106,30 @@ def class_bars(
             f'<td style="text-align:right;padding-left:0.6em">{value:.3f}</td></tr>'
         )
     return f'<table style="line-height:1.25">{"".join(rows)}</table>'
+
+
+def linked_pictures(gallery: Gallery, width: int, *shared: str, **traits) -> list[PixelImage]:
+    """Four pictures that share the picked pixel, at first the middle one.
+
+    Args:
+        gallery: gives the size.
+        width: in CSS pixels of each, at most.
+        shared: further traits that they share.
+        traits: of each, see `PixelImage`.
+    """
+    pictures = [PixelImage(width=width, **traits) for _ in range(4)]
+    for other in pictures[1:]:
+        for name in ("picked", *shared):
+            traitlets.link((pictures[0], name), (other, name))
+    pictures[0].picked = [side // 2 for side in gallery.size]
+    return pictures
+
+
+def framed(
+    pictures: Sequence[widgets.Widget], captions: Sequence[widgets.Widget]
+) -> list[widgets.VBox]:
+    """Every picture above its caption."""
+    return [widgets.VBox(pair) for pair in zip(pictures, captions, strict=True)]
 
 
 def picture_choice(gallery: Gallery) -> widgets.Dropdown:

@@ -14,6 +14,7 @@ from iapc_lib.explorers import handful_text as text
 from iapc_lib.explorers.handful import PIXELS, START, START_LOSSES, Handful, descend, judge
 from iapc_lib.explorers.handful_plane import LIMITS, SIDE, draw_plane, to_feature, to_place
 from iapc_lib.explorers.line_chart import Curve, line_chart
+from iapc_lib.explorers.parts import WRAP, block
 from iapc_lib.explorers.pixel_image import PixelImage
 from iapc_lib.explorers.trajectory_text import COLORS
 
@@ -151,10 +152,7 @@ class LossPlayground(widgets.VBox):
             "The weights are the published ones. <i>rare class</i>: weight of a class with fewer "
             "than two pixels (published: 7).",
         )
-        says = [
-            widgets.HTML(f'<div style="line-height:1.3;width:330px">{words}</div>')
-            for words in explained
-        ]
+        says = [widgets.HTML(block(words, "330px")) for words in explained]
         prototypes = [slider for pair in self.prototypes for slider in pair]
         tabs = widgets.Tab(
             [
@@ -170,9 +168,8 @@ class LossPlayground(widgets.VBox):
             layout={"width": f"{SIDE + 8}px"},
         )
         numbers = widgets.VBox([self.loss_table, self.course])
-        wrap = {"flex_flow": "row wrap", "grid_gap": "4px 16px"}
         return [
-            widgets.HBox([tabs, plane, numbers], layout=wrap),
+            widgets.HBox([tabs, plane, numbers], layout=WRAP),
             self.pixels,
             self.gradients,
         ]

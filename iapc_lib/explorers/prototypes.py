@@ -8,7 +8,6 @@ from functools import lru_cache, partial
 
 import ipywidgets as widgets
 import numpy as np
-import traitlets
 
 from iapc_lib.checkpoints import CheckpointError
 from iapc_lib.classes import IGNORE, NAMES, PALETTE, colorize
@@ -23,7 +22,14 @@ from iapc_lib.explorers.contrast import (
     variant_notes,
 )
 from iapc_lib.explorers.gallery import Gallery
-from iapc_lib.explorers.parts import note_box, picture_choice, shade
+from iapc_lib.explorers.parts import (
+    WRAP,
+    framed,
+    linked_pictures,
+    note_box,
+    picture_choice,
+    shade,
+)
 from iapc_lib.explorers.pixel_image import PixelImage
 from iapc_lib.explorers.projection import (
     SIZE,
@@ -65,14 +71,10 @@ class PrototypesExplorer(widgets.VBox):
         self.status, self.pixel, self.bars, self.terms, self.selection, self.plane_caption = (
             widgets.HTML() for _ in range(6)
         )
-        self.pictures = [PixelImage(boxes=True, width=WIDTH) for _ in range(4)]
+        self.pictures = linked_pictures(gallery, WIDTH, "region", boxes=True)
         self.image, self.assignment, self.similarity, self.agreement = self.pictures
         self.captions = [widgets.HTML() for _ in self.pictures]
         self.plane = PixelImage(boxes=True, width=SIZE[1])
-        for other in self.pictures[1:]:
-            traitlets.link((self.image, "picked"), (other, "picked"))
-            traitlets.link((self.image, "region"), (other, "region"))
-        self.image.picked = [side // 2 for side in gallery.size]
         super().__init__(self._layout())
         self._load()
         self._react()
@@ -101,13 +103,11 @@ class PrototypesExplorer(widgets.VBox):
         self.clear = widgets.Button(description="clear the selection")
 
     def _layout(self) -> list[widgets.Widget]:
-        framed = [
-            widgets.VBox([picture, caption])
-            for picture, caption in zip(self.pictures, self.captions, strict=True)
-        ]
         fit = "repeat(auto-fit, minmax(200px, 1fr))"  # as many beside one another as there is room
-        grid = widgets.GridBox(framed, layout={"grid_template_columns": fit, "grid_gap": "4px 8px"})
-        wrap = {"flex_flow": "row wrap", "grid_gap": "4px 16px"}
+        grid = widgets.GridBox(
+            framed(self.pictures, self.captions),
+            layout={"grid_template_columns": fit, "grid_gap": "4px 8px"},
+        )
         plane = widgets.VBox(
             [
                 widgets.HBox([self.method, self.colored_by]),
@@ -121,9 +121,9 @@ class PrototypesExplorer(widgets.VBox):
         return [
             note_box(self.gallery),
             *(widgets.HTML(html.escape(note)) for note in variant_notes(self.gallery)),
-            widgets.HBox([self.picture, self.step, self.shown_class, self.status], layout=wrap),
+            widgets.HBox([self.picture, self.step, self.shown_class, self.status], layout=WRAP),
             grid,
-            widgets.HBox([plane, self.bars, widgets.VBox([self.pixel, self.terms])], layout=wrap),
+            widgets.HBox([plane, self.bars, widgets.VBox([self.pixel, self.terms])], layout=WRAP),
         ]
 
     def _react(self) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 
-import seaborn as sns
-
 from iapc_lib.explorers.contrast_text import loss_symbol
 from iapc_lib.explorers.gallery import Gallery, Picture
 from iapc_lib.explorers.line_chart import Curve, line_chart
@@ -18,8 +16,9 @@ from iapc_lib.explorers.trajectory import (
     dev_curve,
     loss_curve,
 )
+from iapc_lib.figures import charts
 
-COLORS = sns.color_palette("colorblind").as_hex()
+COLORS = charts.COLORS.as_hex()
 """The run's own curves; another run has the colour at the same place of `OTHER_COLORS`."""
 OTHER_COLORS = [COLORS[1], COLORS[3]]
 
@@ -110,7 +109,7 @@ def iou_bars(looks: Mapping[str, Look]) -> str:
     return f'<table style="line-height:1.3">{"".join(lines)}</table>'
 
 
-def charts(runs: Mapping[str, tuple[Gallery, Sequence[Look]]], step: int) -> str:
+def run_charts(runs: Mapping[str, tuple[Gallery, Sequence[Look]]], step: int) -> str:
     """The run's curves with the step marked: loss, mIoU, agreement with the pseudo-label.
 
     Args:

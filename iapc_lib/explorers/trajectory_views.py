@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from iapc_lib.classes import IGNORE, colorize
-from iapc_lib.explorers.contrast import AGREE, DISAGREE
 from iapc_lib.explorers.gallery import Picture
-from iapc_lib.explorers.parts import blend
+from iapc_lib.explorers.parts import BLUE, ORANGE, blend, square
 from iapc_lib.explorers.trajectory import Look
 
 
@@ -105,9 +104,9 @@ def _marked(
     """
     pixels = np.repeat(picture.pixels.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
     said, legend = [], []
-    for where, color, meaning in zip((blue, orange), (AGREE, DISAGREE), meanings, strict=True):
+    for where, color, meaning in zip((blue, orange), (BLUE, ORANGE), meanings, strict=True):
         pixels = np.where(where[..., None], blend(pixels, np.array(color, np.uint8), 0.65), pixels)
         said.append(f"{meaning} {where.sum() / max(among.sum(), 1):.1%}")
-        legend.append(f'<span style="color:rgb{color}">&#9632;</span> {html.escape(said[-1])}')
+        legend.append(square(color) + html.escape(said[-1]))
     text = f"{picture.name}: {said[0]} (blue), {said[1]} (orange)"
     return View(pixels, text, " &nbsp; ".join(legend))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from iapc_lib.classes import IGNORE
 from iapc_lib.explorers.gallery import Gallery, Picture
-from iapc_lib.explorers.parts import blend
+from iapc_lib.explorers.parts import BLUE, ORANGE, blend
 from iapc_lib.importance import importance_map
 from iapc_lib.losses import entropy_map
 
@@ -25,9 +25,6 @@ DEFINITIONS = {
 
 LABELLINGS = ("source prediction", "pseudo-label")
 """Labels that may be judged: of one forward pass, and as `pseudo_labels` makes them."""
-
-RIGHT, WRONG = (1, 115, 178), (222, 143, 5)
-"""RGB: blue and orange of seaborn's "colorblind", as in `figures`."""
 
 WIDEST = (-1.0, 2.0)
 """Range of weights that is shown at most: the logit ratio has no bound."""
@@ -115,12 +112,12 @@ def darkened(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def verdict_picture(picture: Picture, labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8: right labels `RIGHT`, wrong ones `WRONG`; for a picture with a truth.
+    """(H, W, 3) uint8: right labels blue, wrong ones orange; for a picture with a truth.
 
     Pixels that cannot be judged keep the picture's own colour; those not kept are darkened.
     """
     right, known = labels == picture.label, known_pixels(labels, picture.label)
-    colors = blend(picture.pixels, np.where(right[..., None], RIGHT, WRONG), 0.75)
+    colors = blend(picture.pixels, np.where(right[..., None], BLUE, ORANGE), 0.75)
     return darkened(np.where(known[..., None], colors, picture.pixels), kept)
 
 

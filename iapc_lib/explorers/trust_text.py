@@ -8,16 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from iapc_lib.explorers.parts import bar_cell, color_scale, swatch
-from iapc_lib.explorers.trust import RIGHT, WRONG, ClassShares, PixelTrust
+from iapc_lib.explorers.parts import BLUE, ORANGE, bar_cell, block, color_scale, square, swatch
+from iapc_lib.explorers.trust import ClassShares, PixelTrust
 
-
-def _block(content: str, line_height: float = 1.35) -> str:
-    """Closer lines than ipywidgets' own, which leave room for a control."""
-    return f'<div style="line-height:{line_height}">{content}</div>'
-
-
-INPUT = _block("input: hover, or click a pixel")
+INPUT = block("input: hover, or click a pixel")
 NO_LABELS = "This picture has no labels: what is right is not known."
 CELL = "white-space:nowrap;padding:0 0.8em 0 0.3em"
 """Style of a table's cells."""
@@ -36,24 +30,21 @@ def percent(share: float) -> str:
 
 def labels_text(labelling: str, kept: np.ndarray) -> str:
     """Caption of the labels; `kept` is (H, W) bool."""
-    return _block(f"{labelling}: {kept.mean():.1%} of it stays")
+    return block(f"{labelling}: {kept.mean():.1%} of it stays")
 
 
 def importance_text(weight: np.ndarray, low: float, high: float) -> str:
     """Caption of a map of weights (H, W): its scale, and what lies outside 0..1."""
     beyond = [(weight > 1, "above 1"), (weight < 0, "below 0")]
     odd = ", ".join(f"{where.mean():.1%} {name}" for where, name in beyond if where.any())
-    return _block(f"importance, {color_scale(low, high)}{odd and f' &nbsp; {odd}'}")
+    return block(f"importance, {color_scale(low, high)}{odd and f' &nbsp; {odd}'}")
 
 
 def verdict_text(shares: ClassShares) -> str:
     """Caption of the picture of right and wrong labels; shares are those of all classes."""
-    rates = ((RIGHT, "right", shares.right_kept), (WRONG, "wrong", 1 - shares.right_kept))
-    parts = (
-        f'<span style="color:rgb{color}">&#9632;</span> {percent(rate)} {name}'
-        for color, name, rate in rates
-    )
-    return _block(f"what stays: {', '.join(parts)}")
+    rates = ((BLUE, "right", shares.right_kept), (ORANGE, "wrong", 1 - shares.right_kept))
+    parts = (f"{square(color)}{percent(rate)} {name}" for color, name, rate in rates)
+    return block(f"what stays: {', '.join(parts)}")
 
 
 def formula(facts: PixelTrust, definition: str, number_of_classes: int) -> list[str]:
@@ -117,11 +108,11 @@ def pixel_text(
         f"pseudo-label: {swatch(facts.pseudo_label)}",
         f"true class: {truth}",
     ]
-    return _block(
+    return block(
         f"<b>pixel: row {pixel[0]}, column {pixel[1]}</b>, "
         f"{'under the mouse' if hovered else 'picked'}{_table(heads, rows)}"
         f"{'<br>'.join(lines)}",
-        1.5,
+        line_height=1.5,
     )
 
 

@@ -11,8 +11,6 @@ from matplotlib.patches import Patch, Rectangle
 
 from iapc_lib.classes import IGNORE, NAMES, PALETTE, colorize
 from iapc_lib.explorers.contrast import (
-    AGREE,
-    DISAGREE,
     Contrast,
     PixelFacts,
     agreement_picture,
@@ -24,7 +22,7 @@ from iapc_lib.explorers.contrast import (
 )
 from iapc_lib.explorers.contrast_text import right_shares
 from iapc_lib.explorers.gallery import Gallery
-from iapc_lib.explorers.parts import class_name
+from iapc_lib.explorers.parts import BLUE, ORANGE, class_name
 from iapc_lib.explorers.projection import project
 from iapc_lib.sections import Losses
 
@@ -103,8 +101,8 @@ def _pictures(axes_row, contrast: Contrast, channel: int, cells: np.ndarray, reg
         handles=[
             Patch(color=np.array(color) / 255, label=label)
             for color, label in (
-                (AGREE, f"agree, {contrast.agree.mean():.1%}" + _right(shares, 0)),
-                (DISAGREE, f"disagree, {1 - contrast.agree.mean():.1%}" + _right(shares, 1)),
+                (BLUE, f"agree, {contrast.agree.mean():.1%}" + _right(shares, 0)),
+                (ORANGE, f"disagree, {1 - contrast.agree.mean():.1%}" + _right(shares, 1)),
             )
         ],
         loc="upper center",

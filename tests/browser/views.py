@@ -230,9 +230,9 @@ class View:
 
 
 @contextmanager
-def new_page(browser: Browser, size: tuple[int, int] = (1280, 800)) -> Iterator[Page]:
-    """A page of its own, of a width and height; closed at the end."""
-    context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+def new_page(browser: Browser) -> Iterator[Page]:
+    """A page of its own; closed at the end."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(ANSWER_SECONDS * 1000)
     try:
         yield context.new_page()
@@ -241,7 +241,7 @@ def new_page(browser: Browser, size: tuple[int, int] = (1280, 800)) -> Iterator[
 
 
 @contextmanager
-def in_lab(browser: Browser, server: Server, notebook: str, size=(1280, 800)) -> Iterator[View]:
+def in_lab(browser: Browser, server: Server, notebook: str) -> Iterator[View]:
     """Opens a notebook in JupyterLab, nothing run yet; its kernel ends with the context."""
     # The kernel first: a notebook opened without one starts two.
     session = server.request(
@@ -250,7 +250,7 @@ def in_lab(browser: Browser, server: Server, notebook: str, size=(1280, 800)) ->
         {"path": notebook, "name": notebook, "type": "notebook", "kernel": {"name": "python3"}},
     )
     try:
-        with new_page(browser, size) as page:
+        with new_page(browser) as page:
             page.goto(
                 f"{server.address}/lab/workspaces/auto-tests/tree/{notebook}?token={TOKEN}&reset"
             )
@@ -287,9 +287,9 @@ def run_all(view: View, seconds: float = RUN_SECONDS) -> None:
 
 
 @contextmanager
-def in_voila(browser: Browser, server: Server, notebook: str, size=(1280, 800)) -> Iterator[View]:
+def in_voila(browser: Browser, server: Server, notebook: str) -> Iterator[View]:
     """Opens a notebook as a Voila page, which runs it; its kernel ends with the context."""
-    with new_page(browser, size) as page:
+    with new_page(browser) as page:
         page.goto(
             f"{server.address}/voila/render/{notebook}?token={TOKEN}", timeout=RUN_SECONDS * 1000
         )
