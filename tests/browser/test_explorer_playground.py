@@ -114,8 +114,8 @@ def test_the_sliders_of_a_pixel(view):
     expect_everything(view, handful, chosen=1)
     view.choose("pixel", "d")
     expect_everything(view, handful, chosen=3)
-    view.press("f y", "ArrowLeft", "ArrowLeft")
     moved = float(START.features[3, 1]) - 2 * FEATURE_STEP
+    view.press_until("f y", "ArrowLeft", f"{moved:.2f}")
     expect_everything(view, changed(handful, features={(3, 1): moved}), chosen=3)
 
 
@@ -160,7 +160,7 @@ def test_a_click_in_the_plane_moves_the_chosen_pixel(view):
 
 
 def test_steps_descend_and_reset_goes_back(view):
-    view.press("step size", *["ArrowRight"] * 6)  # each a tenth of a power of ten
+    view.press_until("step size", "ArrowRight", "4.0")  # a press is a tenth of a power of ten
     handful, trail = START, []
     for _ in range(2):
         view.root.get_by_role("button", name="take a step").click()

@@ -197,6 +197,18 @@ class View:
         for key in keys:
             handle.press(key)
 
+    def press_until(self, description: str, key: str, readout: str) -> None:
+        """Presses a key while a slider's handle has the focus, until its number reads so."""
+
+        def look() -> None:
+            # A press can be lost while Python's answer to an earlier one arrives.
+            self.page.wait_for_timeout(100)
+            if self.readout(description) != readout:
+                self.press(description, key)
+            assert self.readout(description) == readout
+
+        eventually(self.page, look)
+
     def readout(self, description: str) -> str:
         """The text beside a slider."""
         return self.control(description).locator(".widget-readout").inner_text()
