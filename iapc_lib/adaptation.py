@@ -14,26 +14,27 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from iapc_lib.checkpoints import weights_hash
+from iapc_lib.classes import IGNORE
 from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import ImageDataset
 from iapc_lib.data.layouts import Record, domain_root
 from iapc_lib.data.views import ViewsDataset
 from iapc_lib.deeplab import DeepLabV2, Prediction, upsample
 from iapc_lib.hardware import Machine
+from iapc_lib.losses import information_maximization_loss
 from iapc_lib.objective import LossTerms, iapc_losses, memory_prototypes
 from iapc_lib.optimizers import make_optimizer, set_learning_rate, update_memory
 from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run
-
-Method = Literal["self_training", "iapc"]
+from iapc_lib.sections import AdaptedRow
 
 
 @torch.no_grad()
@@ -142,15 +143,50 @@ def self_training_step(
     batch: dict[str, Tensor],
     config: RunConfig,
     machine: Machine,
+    threshold: float | None = None,
 ) -> Tensor:
     """The baseline: plain cross-entropy with the pseudo-labels, all else as in IAPC.
+
+    Args:
+        networks, optimizer, batch, config, machine: as in `adaptation_step`.
+        threshold: only pixels count of which the source network, on its own view, is at least so
+            sure (largest probability, within 0..1); None: all.
 
     Returns:
         The loss, a detached scalar.
     """
-    logits = machine.forward(networks.student, batch["augmented"]).logits
     labels = batch["label"]
-    loss = F.cross_entropy(upsample(logits, labels.shape[1:]), labels, ignore_index=255)
+    size = labels.shape[1:]
+    if threshold is not None:
+        with torch.no_grad():
+            source_logits = machine.forward(networks.source, batch["rescaled"]).logits
+            confidence = upsample(source_logits, size).softmax(dim=1).amax(dim=1)
+        labels = labels.where(confidence >= threshold, IGNORE)
+    logits = machine.forward(networks.student, batch["augmented"]).logits
+    summed = F.cross_entropy(upsample(logits, size), labels, ignore_index=IGNORE, reduction="sum")
+    loss = summed / (labels != IGNORE).sum().clamp(min=1)
+    _descend(networks.student, optimizer, loss, batch, config, machine)
+    return loss.detach()
+
+
+def entropy_step(
+    networks: Networks,
+    optimizer: torch.optim.Optimizer,
+    batch: dict[str, Tensor],
+    config: RunConfig,
+    machine: Machine,
+) -> Tensor:
+    """The baseline TENT (Wang et al., ICLR 2021): minimises the entropy of the predictions.
+
+    Needs no pseudo-labels. `optimizer` holds BatchNorm's weights and biases alone, which
+    `adapt` sees to; arguments as in `adaptation_step`.
+
+    Returns:
+        The mean entropy, a detached scalar in nats.
+    """
+    logits = machine.forward(networks.student, batch["plain"]).logits
+    log_probabilities = upsample(logits, batch["label"].shape[1:]).log_softmax(dim=1)
+    loss = information_maximization_loss(log_probabilities)
     _descend(networks.student, optimizer, loss, batch, config, machine)
     return loss.detach()
 
@@ -168,9 +204,14 @@ def _descend(student, optimizer, loss, batch, config, machine) -> None:
 class _Adaptation:
     """What a stopped adaptation needs to go on."""
 
-    def __init__(self, networks: Networks, config: RunConfig, machine: Machine):
+    def __init__(self, networks: Networks, row: AdaptedRow, config: RunConfig, machine: Machine):
         self.networks = networks
-        visits = config.fidelity.parameter_visits == "published"
+        visits = config.fidelity.parameter_visits == "published" and row != "tent"
+        if row == "tent":
+            networks.student.requires_grad_(False)
+            for module in networks.student.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.requires_grad_(True)
         self.optimizer = make_optimizer(networks.student, config.adaptation.optimizer, visits)
         self.often = torch.ones(config.classes, device=machine.device)
         self.prototypes: Tensor | None = None
@@ -197,8 +238,7 @@ class _Adaptation:
 
 def adapt(
     run: Run,
-    name: str,
-    method: Method,
+    row: AdaptedRow,
     teacher: DeepLabV2,
     records: Sequence[Record],
     pseudo_labels: Sequence[Path],
@@ -209,8 +249,8 @@ def adapt(
 
     Args:
         run: open run folder.
-        name: of the row in the results; names the saved state.
-        method: the published method, or plain self-training.
+        row: of the results: `iapc` is the published method, as is `iapc_bn_teacher`, with another
+            teacher; the others are baselines. Names the saved state.
         teacher: source network: where all three networks start, and the one that stays.
         records: target images; their labels are not used.
         pseudo_labels: file of every record's pseudo-label.
@@ -227,24 +267,25 @@ def adapt(
     """
     config, machine = run.config, run.machine
     steps, batch_size = config.adaptation.steps, config.adaptation.batch_size
-    state = _Adaptation(Networks(teacher, machine), config, machine)
+    state = _Adaptation(Networks(teacher, machine), row, config, machine)
+    iapc = row in ("iapc", "iapc_bn_teacher")
     made_from = {"teacher": weights_hash(teacher), "data": domain_root(config, "target").name}
-    checkpointer = Checkpointer(run, f"adaptation_{name}", state, made_from)
+    checkpointer = Checkpointer(run, f"adaptation_{row}", state, made_from)
     start = checkpointer.restore()
     dataset = ViewsDataset(
         records, pseudo_labels, config.views, config.class_set, config.seed, steps * batch_size
     )
     loader = machine.load(dataset, batch_size, range(start * batch_size, steps * batch_size))
     student = state.networks.student
-    if method == "iapc" and start == 0:
+    if iapc and start == 0:
         state.prototypes = initial_prototypes(state.networks.memory, records, config, machine)
-    bar = tqdm(loader, desc=f"Adaptation ({name})", initial=start, total=steps)
+    bar = tqdm(loader, desc=f"Adaptation ({row})", initial=start, total=steps)
     for step, batch in enumerate(bar, start=start):
         if watch is not None and step % watch_every == 0:
             _watch(watch, step, state)
         set_learning_rate(state.optimizer, config.adaptation.optimizer, step)
         batch = machine.to_device(batch)
-        if method == "iapc":
+        if iapc:
             terms = adaptation_step(
                 state.networks,
                 state.optimizer,
@@ -262,12 +303,11 @@ def adapt(
                 "agreement": terms.agreement.float().mean(),
             }
         else:
-            loss = self_training_step(state.networks, state.optimizer, batch, config, machine)
-            shown = {"loss": loss}
+            shown = {"loss": _baseline_step(row, state, batch, config, machine)}
         # One transfer for all: every other would make a GPU wait again.
         entry = dict(zip(shown, torch.stack(list(shown.values())).tolist(), strict=True))
         if not all(map(math.isfinite, entry.values())):
-            raise FloatingPointError(f"{name}: step {step} is not finite: {entry}")
+            raise FloatingPointError(f"{row}: step {step} is not finite: {entry}")
         state.history.append({"step": step, **entry})
         if step % 10 == 0:
             bar.set_postfix(loss=f"{entry['loss']:.3f}")
@@ -275,6 +315,13 @@ def adapt(
     if watch is not None:
         _watch(watch, steps, state)
     return student.eval(), state.history
+
+
+def _baseline_step(row, state, batch, config, machine) -> Tensor:
+    if row == "tent":
+        return entropy_step(state.networks, state.optimizer, batch, config, machine)
+    threshold = config.adaptation.confidence_threshold if row == "self_training_confident" else None
+    return self_training_step(state.networks, state.optimizer, batch, config, machine, threshold)
 
 
 def _watch(watch, step: int, state: _Adaptation) -> None:

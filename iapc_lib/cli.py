@@ -53,6 +53,24 @@ def run(
         typer.Option(help="The run folder; default: papermill_runs/<scenario>-seed<seed>."),
     ] = None,
     changes: Changes = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="Make one row of a larger table: name of a variant, or its file."),
+    ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="Take over source network and pseudo-labels of this run folder."),
+    ] = None,
+    continue_from: Annotated[
+        Path | None,
+        typer.Option(help="The same, and go on with its unfinished training, as set here."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Stop after this notebook, such as 02_pseudo_labels.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option(help="Wait while another process runs into the same folder.")
+    ] = False,
 ) -> None:
     """Run the seven notebooks for a configuration; run it again to go on after a stop."""
     # Imported here so that `iapc --help` does not wait for torch.
@@ -62,11 +80,21 @@ def run(
     with _exit_status():
         folder = out.absolute() if out else None
         try:
-            finished = run_notebooks(config, seed, folder, parse_changes(changes or []))
+            finished = run_notebooks(
+                config,
+                seed,
+                folder,
+                parse_changes(changes or []),
+                variant,
+                base and base.absolute(),
+                continue_from and continue_from.absolute(),
+                until,
+                wait,
+            )
         except NotebookFailed as error:
             _say(error)
             raise typer.Exit(1) from None
-        typer.echo(summary(finished))
+        typer.echo(summary(finished) if until is None else f"finished until {until}")
 
 
 @app.command()

@@ -26,6 +26,7 @@ from iapc_lib.sections import (
     Seed,
     Size,
     SourceTraining,
+    Variant,
     Views,
 )
 
@@ -100,6 +101,8 @@ class RunConfig(Section):
     """Classes that the network knows: 19, the 16 of SYNTHIA, or the 11 of CamVid."""
     miniature: Miniature | None = None
     """Draw the data sets instead of reading real ones."""
+    variant: Variant | None = None
+    """Make one row of a larger table only; none: all rows."""
     source: SourceDomain
     target: TargetDomain
     model: Model = Model()

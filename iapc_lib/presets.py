@@ -2,6 +2,7 @@
 
 A preset is a YAML file of `papermill_runs/` with the four keys that every notebook takes as its
 parameters: `config` (the fields of `RunConfig`), `seed`, `overrides` (dotted keys) and `out`.
+A variant is a small YAML file of `papermill_runs/variants/`: what one row of a larger table changes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from iapc_lib.config import RunConfig
 
 PRESET_KEYS = ("config", "seed", "overrides", "out")
+VARIANT_KEYS = ("title", "row", "overrides")
 
 
 class ConfigError(ValueError):
@@ -48,12 +50,7 @@ def read_preset(path: str | Path) -> dict[str, Any]:
     path = Path(path).expanduser()
     if not path.exists():
         path = resolve(path)
-    try:
-        preset = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
+    preset = _read_yaml(path)
     if not isinstance(preset, dict) or "config" not in preset:
         raise ConfigError(f"{path}: needs a key 'config' that holds the run's fields")
     for key in preset:
@@ -62,10 +59,55 @@ def read_preset(path: str | Path) -> dict[str, Any]:
     return preset
 
 
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
+
+
+def variant_path(variant: str | Path) -> Path:
+    """The file of a variant, given by its name or its path.
+
+    Raises:
+        ConfigError: there is none; names those that there are.
+    """
+    folder = resolve("papermill_runs/variants")
+    places = [folder / f"{variant}.yaml", Path(variant).expanduser(), resolve(variant)]
+    for path in places:
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+    raise ConfigError(
+        f"variant '{variant}' does not exist; there are: {known}; or name a YAML file"
+    )
+
+
+def read_variant(variant: str | Path) -> dict[str, Any]:
+    """Reads a variant, given by its name or its path.
+
+    Returns:
+        `title`, `row`, `overrides` (dotted keys), and its `name`.
+
+    Raises:
+        ConfigError: it does not exist, or holds other keys than `VARIANT_KEYS`.
+    """
+    path = variant_path(variant)
+    fields = _read_yaml(path)
+    if not isinstance(fields, dict) or not {"title", "row"} <= set(fields) <= set(VARIANT_KEYS):
+        raise ConfigError(f"{path}: a variant has the keys {', '.join(VARIANT_KEYS)} and no others")
+    if not isinstance(fields.setdefault("overrides", {}), dict):
+        raise ConfigError(f"{path}: overrides must map dotted keys to values")
+    return fields | {"name": path.stem}
+
+
 def load_config(
     config: str | Path | Mapping[str, Any],
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    variant: str | Path | None = None,
 ) -> RunConfig:
     """The run that a preset (its path) or a mapping of fields describes.
 
@@ -73,6 +115,7 @@ def load_config(
         config: path of a preset, or the mapping under its key `config`.
         seed: the run's seed; None takes the preset's.
         overrides: dotted keys and their values (`{"adaptation.steps": 50}`), applied last.
+        variant: name or path of a variant, applied before `overrides`.
 
     Raises:
         ConfigError: with a line per key or value that is not allowed.
@@ -89,9 +132,14 @@ def load_config(
     seed = preset_seed if seed is None else seed
     if seed is not None:
         fields["seed"] = seed
-    for name, changes in (("overrides", preset_overrides), ("overrides", overrides or {})):
+    varied = {}
+    if variant is not None:
+        made = read_variant(variant)
+        varied = made["overrides"]
+        fields["variant"] = {key: made[key] for key in ("name", "title", "row")}
+    for changes in (preset_overrides, varied, overrides or {}):
         if not isinstance(changes, Mapping):
-            raise ConfigError(f"{where}: {name} must map dotted keys to values, got {changes!r}")
+            raise ConfigError(f"{where}: overrides must map dotted keys to values, got {changes!r}")
         for key, value in changes.items():
             _set_dotted(fields, str(key), value)
     _complete_from_checkpoint(fields)

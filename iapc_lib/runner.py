@@ -1,11 +1,11 @@
-"""Runs the seven notebooks, in order, through papermill into one run folder."""
+"""Runs the notebooks of a run, in order, through papermill into its run folder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,20 @@ from tqdm.auto import tqdm
 from iapc_lib.checking import CannotStart, preflight
 from iapc_lib.checkpoints import CheckpointError
 from iapc_lib.data.layouts import DataError
+from iapc_lib.gpus import claimed_gpus
 from iapc_lib.presets import ConfigError, project_root, read_preset, resolve
 from iapc_lib.runs import (
+    LOCK_WAIT_SECONDS,
     Run,
     RunFolderError,
     code_version,
     file_hash,
     open_run,
     read_json,
+    read_run,
     write_json,
 )
+from iapc_lib.sharing import run_beside, take_over
 
 REFUSALS = (ConfigError, DataError, CheckpointError, RunFolderError, CannotStart)
 """What is raised before any work when a run cannot start; each says why."""
@@ -40,6 +44,9 @@ NOTEBOOKS = (
     "05_full_adaptation",
     "06_results",
 )
+"""Of a run of all rows."""
+VARIANT_NOTEBOOK = "07_variant"
+"""The only one of a run that makes one row of a larger table."""
 
 
 class NotebookFailed(RuntimeError):
@@ -51,40 +58,61 @@ def run_notebooks(
     seed: int | None = None,
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    variant: str | Path | None = None,
+    base: str | Path | None = None,
+    continue_from: str | Path | None = None,
+    until: str | None = None,
+    wait: bool = False,
 ) -> Run:
-    """Runs the set for one preset; notebooks that are finished and unchanged are skipped.
+    """Runs the notebooks of one preset; those that are finished and unchanged are skipped.
 
     Args:
         preset: path of a YAML file of `papermill_runs/`.
         seed: None takes the preset's.
-        out: the run folder; None takes the preset's, or `papermill_runs/<scenario>-seed<seed>`.
-        overrides: dotted keys and their values, after the preset's own.
+        out: the run folder; None takes the preset's, or
+            `papermill_runs/<scenario>-seed<seed>[-<variant>]`.
+        overrides: dotted keys and their values, after the preset's own and the variant's.
+        variant: name or path of a variant: the one notebook of a variant instead of the seven.
+        base: run folder whose source network and pseudo-labels are taken over; see `sharing`.
+            A variant takes those of the run beside it if none is named.
+        continue_from: the same, and its unfinished trainings go on, under this run's parameters.
+        until: the last notebook that is run; None runs all.
+        wait: wait for another process that runs notebooks into this folder, however long.
 
     Returns:
-        The finished run.
+        The run, finished so far.
 
     Raises:
         ConfigError, RunFolderError, CannotStart: it cannot start; see `checking.preflight`.
         NotebookFailed: a notebook stopped with an error; those before it are kept.
     """
     fields = read_preset(preset)
+    if until is not None and (variant is not None or until not in NOTEBOOKS):
+        raise ConfigError(f"--until {until}: allowed are {', '.join(NOTEBOOKS)}, and no --variant")
     if not (project_root() / "notebooks").is_dir():
         raise ConfigError(f"{project_root()}: has no notebooks; run iapc inside a checkout")
-    run = open_run(preset, out or fields.get("out"), seed, overrides)
-    with run.lock(".runner.lock"):
+    run = open_run(preset, out or fields.get("out"), seed, overrides, variant)
+    given = base or continue_from
+    taken_from = read_run(given) if given else run.config.variant and run_beside(run)
+    gpus = 1 if run.machine.device.type == "cuda" else 0
+    with run.lock(".runner.lock", -1 if wait else LOCK_WAIT_SECONDS), claimed_gpus(gpus):
         preflight(run)
-        _run_all(run, fields, overrides)
+        if taken_from:
+            take_over(run, taken_from, unfinished=continue_from is not None)
+        if run.config.variant:
+            parameters = {"config": run.config.model_dump(mode="json"), "overrides": {}}
+            names = (VARIANT_NOTEBOOK,)
+        else:
+            changes = {**(fields.get("overrides") or {}), **(overrides or {})}
+            parameters = {"config": fields["config"], "overrides": changes}
+            names = NOTEBOOKS[: NOTEBOOKS.index(until or NOTEBOOKS[-1]) + 1]
+        place = {"out": str(run.folder.resolve()), "seed": run.config.seed}
+        _run_all(run, names, parameters | place)
     return run
 
 
-def _run_all(run: Run, fields: dict[str, Any], overrides: Mapping[str, Any] | None) -> None:
-    parameters = {
-        "config": fields["config"],
-        "out": str(run.folder.resolve()),
-        "seed": run.config.seed,
-        "overrides": {**(fields.get("overrides") or {}), **(overrides or {})},
-    }
-    with tqdm(NOTEBOOKS, desc=run.folder.name, unit="notebook", position=0) as bar:
+def _run_all(run: Run, names: Sequence[str], parameters: dict[str, Any]) -> None:
+    with tqdm(names, desc=run.folder.name, unit="notebook", position=0) as bar:
         for name in bar:
             try:
                 _run_notebook(run, name, parameters)
@@ -103,7 +131,8 @@ def _run_notebook(run: Run, name: str, parameters: dict[str, Any]) -> None:
         "checkpoint": file_hash(resolve(given)) if given else None,
     }
     finished = record.exists() and read_json(record)["inputs"] == inputs and executed.exists()
-    if finished and (name != NOTEBOOKS[-1] or run.path("results.json").exists()):
+    makes_results = name in (NOTEBOOKS[-1], VARIANT_NOTEBOOK)
+    if finished and (not makes_results or run.path("results.json").exists()):
         return
     executed.parent.mkdir(exist_ok=True)
     began = time.monotonic()

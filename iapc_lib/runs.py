@@ -214,8 +214,12 @@ class Run:
         return record["facts"] if record["inputs"] == dict(inputs) else None
 
     @contextmanager
-    def lock(self, name: str = ".lock") -> Iterator[None]:
+    def lock(self, name: str = ".lock", wait: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
         """Keeps other writers away from the folder; the system lifts it when a process dies.
+
+        Args:
+            name: of the lock's file.
+            wait: seconds for another writer to finish; -1: however long it takes.
 
         Raises:
             RunFolderError: another process holds it, or the folder cannot be written.
@@ -223,7 +227,7 @@ class Run:
         lock = FileLock(self.path(name))
         try:
             # A killed run's notebook kernel needs a moment to notice that its parent is gone.
-            lock.acquire(timeout=LOCK_WAIT_SECONDS)
+            lock.acquire(timeout=wait)
         except Timeout:
             raise RunFolderError(
                 f"{self.folder}: another process is writing to this run folder; "
@@ -242,21 +246,23 @@ def open_run(
     out: str | Path | None = None,
     seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    variant: str | Path | None = None,
 ) -> Run:
     """Opens (or makes) the run folder of a configuration.
 
     Args:
         config: path of a preset, the mapping under its key `config`, or a `RunConfig`.
-        out: the run folder; None takes `papermill_runs/<scenario>-seed<seed>`.
+        out: the run folder; None takes `papermill_runs/<scenario>-seed<seed>[-<variant>]`.
         seed: None takes the preset's.
         overrides: dotted keys and their values.
+        variant: name or path of a variant: the run makes that row of a larger table only.
 
     Raises:
         ConfigError: a key, a value or a parameter given to papermill is not allowed.
         RunFolderError: the folder cannot be written or holds work of other parameters.
     """
     if not isinstance(config, RunConfig):
-        config = load_config(config, seed, overrides)
+        config = load_config(config, seed, overrides, variant)
     folder = default_folder(config) if out is None else resolve(out)
     about = folder / "run.json"
     described = config.model_dump(mode="json", exclude={"hardware"})
@@ -272,7 +278,7 @@ def open_run(
                 f"{folder}: was made with other parameters ({'; '.join(changes)}); "
                 "choose another folder with `out` (--out), or delete it"
             )
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(not path.is_dir() for path in folder.rglob("*")):
         raise RunFolderError(
             f"{folder}: is not empty and no run folder (it has no run.json); choose another one"
         )
@@ -298,7 +304,8 @@ def read_run(folder: str | Path) -> Run:
 
 def default_folder(config: RunConfig) -> Path:
     """The run folder of a configuration that names no other."""
-    return project_root() / "papermill_runs" / f"{config.scenario}-seed{config.seed}"
+    variant = f"-{config.variant.name}" if config.variant else ""
+    return project_root() / "papermill_runs" / f"{config.scenario}-seed{config.seed}{variant}"
 
 
 def _refuse_unknown_parameters() -> None:
@@ -311,7 +318,7 @@ def _refuse_unknown_parameters() -> None:
             continue
         for statement in ast.parse(cell).body:
             name = ast.unparse(statement.targets[0])
-            if name not in PRESET_KEYS:
+            if name not in (*PRESET_KEYS, "variant"):
                 raise ConfigError(f"unknown parameter '{name}'; allowed: {', '.join(PRESET_KEYS)}")
 
 

@@ -17,6 +17,10 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+AdaptedRow = Literal["tent", "self_training", "self_training_confident", "iapc", "iapc_bn_teacher"]
+"""Rows of the results table that are trained on the target; see `adaptation.adapt`."""
+Row = Literal["source_only", "bn_recomputed"] | AdaptedRow
+"""All rows of the results table."""
 
 
 class Section(BaseModel):
@@ -129,6 +133,17 @@ class Losses(Section):
     """A class with fewer pixels than this per image in the batch is rare."""
 
 
+class Variant(Section):
+    """A run that makes one row of a larger table (`papermill_runs/variants`)."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    """Of its file; names the run folder."""
+    title: str
+    """What people read in tables."""
+    row: Row
+    """Which row is made."""
+
+
 class Adaptation(Section):
     """The adaptation loop (method.md, 4 and 6)."""
 
@@ -140,12 +155,13 @@ class Adaptation(Section):
     """How weights move."""
     memory_decay: Fraction = 0.9999
     """Decay of the memory network's exponential moving average of the student."""
+    target_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the target's training images that is adapted to, evenly spread over them."""
+    confidence_threshold: Fraction = 0.9
+    """`self_training_confident` uses pixels of which the source network is at least so sure."""
     snapshots: bool = False
     """Keeps student and memory network at every look at the score (seven), for the explorers."""
-    methods: tuple[Literal["self_training", "iapc", "iapc_bn_teacher"], ...] = (
-        "self_training",
-        "iapc",
-    )
+    methods: tuple[AdaptedRow, ...] = ("self_training", "iapc")
     """Rows of the results table that are adapted; `self_training` and `iapc` belong there always."""
 
     @model_validator(mode="after")

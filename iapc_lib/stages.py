@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 
 from iapc_lib.adaptation import adapt
@@ -31,6 +32,7 @@ from iapc_lib.pseudo_labels import pseudo_label_path, write_pseudo_labels
 from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run, RunFolderError, atomic_path, file_hash, write_json
 from iapc_lib.source_training import train_source
+from iapc_lib.tables import RESULTS_FORMAT
 from iapc_lib.unlabelled import unlabelled_measures as measure
 from iapc_lib.watching import WATCHES_PER_RUN, Watch
 
@@ -193,12 +195,15 @@ def adapted_network(run: Run, method: str = "iapc") -> DeepLabV2:
     bn_teacher = method == "iapc_bn_teacher"
     teacher = bn_recomputed_network(run) if bn_teacher else source_network(run)
     records, labels = pseudo_labels(run, bn_teacher)
+    used = range(len(records))
+    if (share := run.config.adaptation.target_share) < 1:
+        used = np.linspace(0, len(records) - 1, max(1, round(share * len(records)))).astype(int)
+    records, labels = [records[i] for i in used], [labels[i] for i in used]
 
     def make() -> dict[str, Any]:
         network, history = adapt(
             run,
             method,
-            "self_training" if method == "self_training" else "iapc",
             teacher,
             records,
             labels,
@@ -209,7 +214,7 @@ def adapted_network(run: Run, method: str = "iapc") -> DeepLabV2:
             network = recompute_batchnorm(run.machine, network, records, run.config.evaluation)
         save_network(path, network, run.config, what=method, provenance=run.provenance())
         write_json(run.path(f"history_{method}.json"), history)
-        return {"sha256": file_hash(path)}
+        return {"sha256": file_hash(path), "target_images": len(records)}
 
     teacher_hash = file_hash(adapted_path(run, "bn_recomputed" if bn_teacher else "source_only"))
     inputs = {"teacher": teacher_hash, "data": _target(run)}
@@ -227,6 +232,8 @@ def watched_records(run: Run) -> list[Record]:
 
 def rows(config: RunConfig) -> list[str]:
     """The rows of the results table, in order."""
+    if config.variant is not None:
+        return [config.variant.row]
     return ["source_only", "bn_recomputed", *config.adaptation.methods]
 
 
@@ -314,8 +321,9 @@ def results(run: Run) -> dict[str, Any]:
     """
     config, methods = run.config, rows(run.config)
     table = {
-        "format": 1,
+        "format": RESULTS_FORMAT,
         "scenario": config.scenario,
+        "variant": config.variant and config.variant.model_dump(),
         "seed": config.seed,
         "classes": list(config.class_set.names),
         "miou_over": {f"miou_{number}": list(s.names) for number, s in CLASS_SETS.items()},

@@ -13,10 +13,15 @@ import pandas as pd
 from iapc_lib.classes import CLASS_SETS
 from iapc_lib.runs import Run, RunFolderError, read_json
 
+RESULTS_FORMAT = 2
+"""Of `results.json`; those of another format are set aside."""
+
 ROW_NAMES = {
     "source_only": "source only",
     "bn_recomputed": "BatchNorm recomputed",
+    "tent": "TENT",
     "self_training": "self-training",
+    "self_training_confident": "self-training, confident pixels",
     "iapc": "IAPC",
     "iapc_bn_teacher": "IAPC, BN teacher (ours)",
 }
@@ -115,7 +120,7 @@ def summary(run: Run) -> str:
         means = {
             f"mIoU over {number}": [row[f"miou_{number}"] for row in results["scores"].values()]
             for number in CLASS_SETS
-            if results["scores"]["source_only"][f"miou_{number}"] is not None
+            if all(row[f"miou_{number}"] is not None for row in results["scores"].values())
             and (number == 11) == camvid
         }
         table = pd.concat([pd.DataFrame(means, table.index), table[columns]], axis=1)

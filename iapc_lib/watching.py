@@ -41,7 +41,7 @@ class Watch:
         student.eval()
         self._predict(step, student, "predictions", self.method)
         self._keep(step, "student", student)
-        if self.method != "self_training":  # which has no memory
+        if self.method in ("iapc", "iapc_bn_teacher"):  # baselines have no memory
             # A copy in train mode: as it is used, and its own statistics stay as they are.
             memory = copy.deepcopy(networks.memory)
             self._predict(step, memory, "predictions", self.method, "memory")

@@ -115,7 +115,7 @@ def test_the_sliders_of_a_pixel(view):
     view.choose("pixel", "d")
     expect_everything(view, handful, chosen=3)
     moved = float(START.features[3, 1]) - 2 * FEATURE_STEP
-    view.press_until("f y", "ArrowLeft", f"{moved:.2f}")
+    view.press_until("f y", "ArrowLeft", f"{moved:.3f}")
     expect_everything(view, changed(handful, features={(3, 1): moved}), chosen=3)
 
 

@@ -1,0 +1,102 @@
+"""What runs share: a variant takes the source network and pseudo-labels of another run folder.
+
+Files are linked, not copied, where the disk can; nothing is ever written through such a link,
+because every file of a run folder is replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from iapc_lib.runs import Run, RunFolderError, atomic_path, read_json, read_run, write_json
+
+SHARED_STAGES = {
+    "source_network": ("source.safetensors", "source.json", "history_source.json"),
+    "bn_recomputed": ("adapted_bn_recomputed.safetensors", "adapted_bn_recomputed.json"),
+    "pseudo_labels": ("pseudo_labels",),
+    "pseudo_labels_bn_teacher": ("pseudo_labels_bn_teacher",),
+}
+"""Stages that come before adaptation, and their files and folders."""
+
+SETTINGS = (
+    "seed",
+    "classes",
+    "miniature",
+    "source",
+    "target",
+    "model",
+    "source_training",
+    "pseudo_labels",
+    "evaluation",
+)
+"""Fields of the configuration on which those stages depend."""
+
+
+def take_over(run: Run, base: Run, unfinished: bool = False) -> list[str]:
+    """Takes what another run has made before its adaptation, unless this run has it.
+
+    Args:
+        run: open run folder.
+        base: open run folder with the same `SETTINGS`.
+        unfinished: take the saved states of its unfinished trainings, too: they go on here,
+            under this run's parameters.
+
+    Returns:
+        Names of the stages and states that were taken.
+
+    Raises:
+        RunFolderError: the settings differ, or the base has no source network.
+    """
+    different = [key for key in SETTINGS if getattr(run.config, key) != getattr(base.config, key)]
+    if different:
+        raise RunFolderError(
+            f"{base.folder}: cannot be the base of {run.folder}: its {', '.join(different)} "
+            "differ; choose another one with --base, or leave it out"
+        )
+    if not base.path("stages", "source_network.json").exists():
+        raise RunFolderError(
+            f"{base.folder}: has no finished source network to take over; run it first, "
+            "or leave out --base"
+        )
+    taken = []
+    with run.lock():
+        for stage, names in SHARED_STAGES.items():
+            record, mine = (r.path("stages", f"{stage}.json") for r in (base, run))
+            if mine.exists() or not record.exists():
+                continue
+            for name in names:
+                _link(base.path(name), run.path(name))
+            made = read_json(record)
+            write_json(mine, {**made, "taken_from": made.get("taken_from", str(base.folder))})
+            taken.append(stage)
+        for state in sorted(base.path("states").glob("*.pt")) if unfinished else []:
+            if not run.path("states", state.name).exists():
+                _link(state, run.path("states", state.name))
+                taken.append(f"unfinished {state.stem}")
+    return taken
+
+
+def run_beside(run: Run) -> Run | None:
+    """The run of all rows in the folder beside a variant's, if it has the same settings."""
+    folder = run.folder.parent / f"{run.config.scenario}-seed{run.config.seed}"
+    if folder == run.folder or not (folder / "stages" / "source_network.json").exists():
+        return None
+    base = read_run(folder)
+    same = all(getattr(run.config, key) == getattr(base.config, key) for key in SETTINGS)
+    return base if same else None
+
+
+def _link(source: Path, target: Path) -> None:
+    if source.is_dir():
+        for path in sorted(source.rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                _link(path, target / path.relative_to(source))
+        return
+    with atomic_path(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:  # another disk, or one without links
+            shutil.copy2(source, temporary)
