@@ -1,0 +1,93 @@
+"""A study: scenarios x seeds x variants, as `papermill_runs/Snakefile` runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from shlex import quote
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from iapc_lib.presets import (
+    ConfigError,
+    load_config,
+    project_root,
+    read_variant,
+    variant_path,
+)
+from iapc_lib.sections import Count, Section, Seed
+
+
+class Study(Section):
+    """The description of a study, a YAML file of `papermill_runs/studies`."""
+
+    folder: str
+    """Where run folders and tables go."""
+    scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Paths of presets."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    """Seeds of the runs."""
+    variants: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names or paths of variants; the order of the tables."""
+    overrides: dict[str, Any] = {}
+    """Dotted keys and values for every run."""
+    gpu: Annotated[int, Field(ge=0)] = 0
+    """GPUs of a job."""
+    mem_mb: Count = 4000
+    """Memory of a job, in MB."""
+    runtime: Count = 240
+    """Minutes that a job may take on a cluster."""
+
+    @cached_property
+    def presets(self) -> dict[str, str]:
+        """Scenario -> path of its preset."""
+        return {load_config(preset, 0).scenario: preset for preset in self.scenarios}
+
+    @cached_property
+    def variant_paths(self) -> dict[str, str]:
+        """Name of a variant -> its file."""
+        paths = [variant_path(variant) for variant in self.variants]
+        root = project_root()
+        return {
+            path.stem: str(path.relative_to(root) if path.is_relative_to(root) else path)
+            for path in paths
+        }
+
+    @property
+    def changes(self) -> str:
+        """`overrides` as options of `iapc run`."""
+        items = self.overrides.items()
+        return " ".join(f"--set {quote(f'{key}={json.dumps(value)}')}" for key, value in items)
+
+
+def read_study(fields: Mapping[str, Any]) -> Study:
+    """Checks the description of a study, down to the configuration of every run.
+
+    Raises:
+        ConfigError: with a line for each key, variant or value that is not allowed.
+    """
+    try:
+        study = Study.model_validate(dict(fields))
+    except ValidationError as error:
+        lines = [f"study: '{'.'.join(map(str, e['loc']))}': {e['msg']}" for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+    problems = []
+    for variant in study.variants:
+        try:
+            changed = set(read_variant(variant)["overrides"]) & set(study.overrides)
+            if changed:
+                problems.append(f"study: overrides {sorted(changed)} are what '{variant}' changes")
+            for preset in study.scenarios:
+                load_config(preset, study.seeds[0], study.overrides, variant)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    for kind, names in (("scenario", study.presets), ("variant", study.variant_paths)):
+        if len(names) < len(getattr(study, f"{kind}s")):
+            raise ConfigError(f"study: two of its {kind}s have the same name")
+    if len(set(study.seeds)) < len(study.seeds):
+        raise ConfigError("study: a seed is named twice")
+    return study
