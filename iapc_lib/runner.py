@@ -101,6 +101,7 @@ def run_notebooks(
             take_over(run, taken_from, unfinished=continue_from is not None)
         if run.config.variant:
             parameters = {"config": run.config.model_dump(mode="json"), "overrides": {}}
+            parameters["variant"] = None  # it is in the configuration
             names = (VARIANT_NOTEBOOK,)
         else:
             changes = {**(fields.get("overrides") or {}), **(overrides or {})}

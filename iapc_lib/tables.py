@@ -40,11 +40,16 @@ PUBLISHED = pd.DataFrame(
 SHOWN_CLASSES = ("road", "building", "vegetation", "car", "person", "bicycle")
 
 
+def row_title(results: dict[str, Any], row: str) -> str:
+    """A row of a `results.json` as people read it; a variant's has the variant's title."""
+    return results["variant"]["title"] if results["variant"] else ROW_NAMES[row]
+
+
 def iou_table(results: dict[str, Any]) -> pd.DataFrame:
     """IoU in per cent by row and class, `mIoU` first; NaN where a class never occurs."""
     table = pd.DataFrame(
         {
-            ROW_NAMES.get(row, row): {"mIoU": scores["miou"], **scores["iou"]}
+            row_title(results, row): {"mIoU": scores["miou"], **scores["iou"]}
             for row, scores in results["scores"].items()
         }
     ).T
@@ -66,7 +71,7 @@ def seeds_table(results: Iterable[dict[str, Any]], scores: str = "scores") -> pd
     """
     long = pd.DataFrame(
         [
-            {"scenario": r["scenario"], "row": ROW_NAMES.get(row, row), "mIoU": s["miou"]}
+            {"scenario": r["scenario"], "row": row_title(r, row), "mIoU": s["miou"]}
             for r in results
             for row, s in r[scores].items()
         ]
@@ -98,15 +103,20 @@ def format_scores(scores: dict[str, Any], format: str = "text") -> str:
 def read_results(folder: Path) -> list[dict[str, Any]]:
     """All `results.json` of the run folders directly below `folder`, in the order of their names.
 
-    A damaged one is left out with a warning that names it.
+    One that is damaged or of another version is left out with a warning that names it.
     """
-    results = []
+    found = []
     for path in sorted(folder.glob("*/results.json")):
         try:
-            results.append(read_json(path))
+            results = read_json(path)
         except RunFolderError as error:
             warnings.warn(f"left out: {error}", stacklevel=2)
-    return results
+            continue
+        if results.get("format") != RESULTS_FORMAT:
+            warnings.warn(f"left out: {path} is of another version; run it again", stacklevel=2)
+            continue
+        found.append(results)
+    return found
 
 
 def summary(run: Run) -> str:
