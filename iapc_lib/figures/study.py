@@ -120,8 +120,10 @@ def class_change_map(changes: pd.DataFrame) -> Figure:
     """Change of every class's IoU by row, in points, below one another by scenario.
 
     Args:
-        changes: of `study_tables.class_changes`. Classes that never occur stay empty.
+        changes: of `study_tables.class_changes`. Classes that never occur in a scenario, and rows
+            without a pair, are left out.
     """
+    changes = changes[changes.drop(columns="title").notna().any(axis=1)]
     scenarios = changes.index.get_level_values("scenario").unique()
     heights = [len(changes.loc[name]) for name in scenarios]
     figure, grid = plt.subplots(
