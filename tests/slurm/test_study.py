@@ -48,10 +48,17 @@ class Batch:
         return self.folder / f"{scenario}-seed0-{variant}"
 
 
-def run_study(folder: Path, data: Path, options: list[str], environment=None) -> Batch:
-    """Runs Snakemake on two scenarios, two variants, and one whose first update is not finite."""
-    failing = folder / f"{FAILING}.yaml"
-    failing.write_text(
+def run_study(
+    folder: Path, data: Path, options: list[str], environment: dict[str, str] | None = None
+) -> Batch:
+    """Runs Snakemake on two scenarios, two variants, and one whose first update is not finite.
+
+    Its working directory is a stand-in for the project's, so that it may run beside a study there.
+    """
+    folder.mkdir()
+    for name in ("notebooks", "papermill_runs"):
+        (folder / name).symlink_to(PROJECT / name)
+    (folder / f"{FAILING}.yaml").write_text(
         "title: diverges\nrow: self_training\n"
         "overrides: {adaptation.optimizer.learning_rate: 1.0e+30}\n"
     )
@@ -59,7 +66,7 @@ def run_study(folder: Path, data: Path, options: list[str], environment=None) ->
         "folder": str(folder / "study"),
         "scenarios": [str(PRESETS / f"{name}.yaml") for name in SCENARIOS],
         "seeds": [0],
-        "variants": [*FINE, str(failing)],
+        "variants": [*FINE, str(folder / f"{FAILING}.yaml")],
         "overrides": tiny_overrides(data),
         "gpu": 1,
         "mem_mb": 2000,
@@ -67,10 +74,10 @@ def run_study(folder: Path, data: Path, options: list[str], environment=None) ->
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     command = [sys.executable, "-m", "snakemake", "-s", "papermill_runs/Snakefile"]
-    command += ["--configfile", str(folder / "study.yaml"), "--nolock", *options]
+    command += ["--configfile", "study.yaml", *options]
     done = subprocess.run(
         command,
-        cwd=PROJECT,
+        cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
