@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scancel")
 INSTALLED_CONF = Path("/etc/slurm/slurm.conf")
@@ -68,11 +69,22 @@ def two_nodes() -> Iterator[dict[str, str]]:
         yield environment
 
 
-def jobs(environment: dict[str, str]) -> list[dict[str, str]]:
-    """Every job so far: `node`, `state` (COMPLETED, FAILED ...), `gpus` and `comment` (its rule)."""
-    keys = ("node", "state", "gpus", "comment")
-    listed = _output(["squeue", "--states=all", "--noheader", "--format=%N|%T|%b|%k"], environment)
-    return [dict(zip(keys, line.split("|", 3), strict=True)) for line in listed.splitlines()]
+class Job(NamedTuple):
+    """A job as `squeue` shows it."""
+
+    node: str
+    state: str
+    gpus: str
+    start: str
+    end: str
+    comment: str
+
+
+def jobs(environment: dict[str, str]) -> list[Job]:
+    """Every job so far; Snakemake's executor writes rule and wildcards into `comment`."""
+    keys = "NodeList:|,State:|,tres-per-job:|,StartTime:|,EndTime:|,Comment:200"
+    listed = _output(["squeue", "--states=all", "--noheader", f"--Format={keys}"], environment)
+    return [Job(*map(str.strip, line.split("|"))) for line in listed.splitlines()]
 
 
 @contextmanager

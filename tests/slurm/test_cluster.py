@@ -19,7 +19,7 @@ import subprocess, time
 from tests.slurm.cluster import jobs, two_nodes
 with two_nodes() as environment:
     subprocess.run(["sbatch", "-Q", "-o", "/dev/null", "--wrap", "sleep 300.125"], env=environment)
-    while [job["state"] for job in jobs(environment)] != ["RUNNING"]:
+    while [job.state for job in jobs(environment)] != ["RUNNING"]:
         time.sleep(0.1)
     print(environment["SLURM_CONF"], flush=True)
     time.sleep(300)
