@@ -50,7 +50,7 @@ def read_preset(path: str | Path) -> dict[str, Any]:
     path = Path(path).expanduser()
     if not path.exists():
         path = resolve(path)
-    preset = _read_yaml(path)
+    preset = read_yaml(path)
     if not isinstance(preset, dict) or "config" not in preset:
         raise ConfigError(f"{path}: needs a key 'config' that holds the run's fields")
     for key in preset:
@@ -59,7 +59,12 @@ def read_preset(path: str | Path) -> dict[str, Any]:
     return preset
 
 
-def _read_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        ConfigError: it cannot be read, or is no YAML.
+    """
     try:
         return yaml.safe_load(path.read_text())
     except OSError as error:
@@ -95,7 +100,7 @@ def read_variant(variant: str | Path) -> dict[str, Any]:
         ConfigError: it does not exist, or holds other keys than `VARIANT_KEYS`.
     """
     path = variant_path(variant)
-    fields = _read_yaml(path)
+    fields = read_yaml(path)
     if not isinstance(fields, dict) or not {"title", "row"} <= set(fields) <= set(VARIANT_KEYS):
         raise ConfigError(f"{path}: a variant has the keys {', '.join(VARIANT_KEYS)} and no others")
     if not isinstance(fields.setdefault("overrides", {}), dict):

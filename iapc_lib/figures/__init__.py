@@ -1,7 +1,8 @@
 """Pictures: one function a picture, each returns its matplotlib `Figure`.
 
 `panels` shows images, label maps and scalar maps side by side; `charts` shows scores, curves and
-distributions. Class colours are those of Cityscapes; everything else uses a colour-blind palette.
+distributions; `study` shows many runs. Class colours are those of Cityscapes; everything else uses
+a colour-blind palette.
 """
 
 from iapc_lib.figures.charts import (
@@ -25,18 +26,22 @@ from iapc_lib.figures.charts import (
     training_curve,
 )
 from iapc_lib.figures.method_map import method_map
-from iapc_lib.figures.panels import Panel, class_legend, panels, save
+from iapc_lib.figures.panels import Panel, class_legend, panels, save, save_figure
+from iapc_lib.figures.study import ablation_chart, class_change_map, difference_chart
 
 __all__ = [
     "Panel",
+    "ablation_chart",
     "agreement_by_class",
     "bars_by_class",
+    "class_change_map",
     "class_frequencies",
     "class_legend",
-    "dots_by_class",
     "color_histograms",
     "confusion_map",
     "curves",
+    "difference_chart",
+    "dots_by_class",
     "gradient_norms",
     "histogram_right_wrong",
     "iou_by_class",
@@ -49,6 +54,7 @@ __all__ = [
     "projection",
     "reliability",
     "save",
+    "save_figure",
     "score_over_time",
     "training_curve",
 ]

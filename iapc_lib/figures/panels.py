@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import matplotlib.pyplot as plt
@@ -84,6 +85,11 @@ def class_legend(classes: ClassSet = ALL_19) -> Figure:
 
 def save(run: Run, figure: Figure, name: str) -> Figure:
     """Writes a figure to `figures/<name>.png` of a run folder and returns it."""
-    with atomic_path(run.path("figures", f"{name}.png")) as temporary:
+    return save_figure(figure, run.path("figures", f"{name}.png"))
+
+
+def save_figure(figure: Figure, path: Path) -> Figure:
+    """Writes a figure to a file, atomically, and returns it."""
+    with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, bbox_inches="tight")
     return figure
