@@ -123,7 +123,5 @@ class PeakMemory:
             peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
         found["peak_memory_mb"] = round(peak / 1e6)
         if self.device.type == "cuda":
-            found["peak_gpu_memory_mb"] = round(
-                torch.cuda.max_memory_allocated(self.device) / 1e6
-            )
+            found["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated(self.device) / 1e6)
         return found

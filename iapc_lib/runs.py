@@ -50,6 +50,7 @@ from iapc_lib.presets import (
 
 LOCK_WAIT_SECONDS = 15.0
 
+
 class RunFolderError(RuntimeError):
     """A run folder that cannot be used as asked; the message names it and says what to do."""
 
@@ -183,7 +184,11 @@ class Run:
         with self.lock():
             if (facts := self._finished(record_path, inputs, outputs)) is not None:
                 return facts
-            memory, began, self.seconds_before = PeakMemory(self.machine.device), time.monotonic(), 0
+            memory, began, self.seconds_before = (
+                PeakMemory(self.machine.device),
+                time.monotonic(),
+                0,
+            )
             facts = dict(make() or {})
             record = {
                 "stage": name,
