@@ -32,8 +32,9 @@ def describe(folder: str | Path) -> dict[str, Any]:
         `default`, whether it `is_default`, `origin`); `hardware`; `code`, `packages` and `machine`
         (lists of a distinct value each with the `stages` that it made); `stages` (in the order
         they were made: `stage`, `time`, `seconds`, `peak_memory_mb`, `inputs`, `taken_from`, ...);
-        `notebooks` (`notebook`, `seconds`, `error`); `unfinished` trainings; `scores` (split ->
-        row -> scores); `unlabelled`: row -> what is known without labels; `problems`: files that could not be read.
+        `notebooks` (`notebook`, `seconds`, `error`); `unfinished` trainings; `continued_from`
+        (training -> the other run that began it); `scores` (split -> row -> scores);
+        `unlabelled` (row -> what is known without labels); `problems`: what could not be read.
 
     Raises:
         RunFolderError: it is no run folder, or its `run.json` is damaged.
@@ -62,12 +63,13 @@ def describe(folder: str | Path) -> dict[str, Any]:
         "scenario": config.get("scenario"),
         "seed": config.get("seed"),
         "variant": config.get("variant"),
-        "finished": bool(found),
+        "finished": results.exists(),
         "parameters": _parameters(config, origin),
         "hardware": run.get("hardware"),
         **{kind: _distinct(stages, kind) for kind in ("code", "packages", "machine")},
         "stages": stages,
         "notebooks": list(_notebooks(folder, records, problems)),
+        "continued_from": run.get("continued_from") or {},
         "unfinished": [path.stem for path in sorted(folder.glob("states/[!.]*.pt"))],
         "scores": scores,
         "unlabelled": found.get("unlabelled") or {},

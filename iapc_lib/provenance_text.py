@@ -20,6 +20,11 @@ def format_run(run: Mapping[str, Any], all_fields: bool = False) -> str:
     paragraphs = [_head(run), _warning(run), _parameters(run["parameters"], all_fields)]
     if run["stages"]:
         paragraphs.append(_stages(run["stages"]))
+    if run["continued_from"]:
+        rows = list(run["continued_from"].items())
+        paragraphs.append(
+            "begun by another run, so not made by these parameters alone\n" + _columns(rows)
+        )
     if run["unfinished"]:
         paragraphs.append(f"unfinished trainings: {', '.join(run['unfinished'])}")
     if failed := [n for n in run["notebooks"] if n["error"]]:

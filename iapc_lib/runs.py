@@ -184,11 +184,8 @@ class Run:
         with self.lock():
             if (facts := self._finished(record_path, inputs, outputs)) is not None:
                 return facts
-            memory, began, self.seconds_before = (
-                PeakMemory(self.machine.device),
-                time.monotonic(),
-                0,
-            )
+            memory, began = PeakMemory(self.machine.device), time.monotonic()
+            self.seconds_before = 0.0
             facts = dict(make() or {})
             record = {
                 "stage": name,
