@@ -218,13 +218,16 @@ def _values(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _merged(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    """By key, the one value of all stages, or the list of their different ones."""
+    """By key, the one value of all stages, or the sorted list of their different ones."""
     merged: dict[str, list[Any]] = {}
     for group in groups:
         for key, value in (group["value"] or {}).items():
             if value not in merged.setdefault(key, []):
                 merged[key].append(value)
-    return {key: values[0] if len(values) == 1 else values for key, values in merged.items()}
+    return {
+        key: values[0] if len(values) == 1 else sorted(values, key=str)
+        for key, values in merged.items()
+    }
 
 
 def _different(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[Any]]:

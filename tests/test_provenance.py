@@ -149,6 +149,15 @@ def test_a_system_that_cannot_count_anew_says_since_when_it_counts(monkeypatch):
     assert 50 < measured["peak_memory_mb"] < 1e6
 
 
+def test_peak_memory_of_a_gpu_is_that_of_the_stage(monkeypatch):
+    held = {"peak": 7e9}
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: held.update(peak=1e9))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: held["peak"])
+    memory = environment.PeakMemory(torch.device("cuda"))
+    held["peak"] += 5e8
+    assert memory.measured()["peak_gpu_memory_mb"] == 1500
+
+
 def test_seconds_of_a_resumed_training_count_what_it_took_before_it_was_stopped(
     tiny_run, monkeypatch
 ):
@@ -201,8 +210,12 @@ def test_data_are_named_by_what_a_stage_reads_of_them(real_layout):
     assert changed_by("source", "labels/00006.png") == [0]
     assert changed_by("source", "images/*.png") == [1]
     assert changed_by("target", "leftImg8bit/train/*/*.png") == [2]
-    assert changed_by("target", "gtFine/train/*/*.png") == []  # never read
     assert changed_by("target", "gtFine/val/*/*_labelIds.png") == [4]
+    image = next(domain_root(config, "target").glob("leftImg8bit/train/*/*.png"))
+    label = image.name.replace("leftImg8bit", "gtFine_labelIds")
+    unread = domain_root(config, "target") / "gtFine" / "train" / image.parent.name / label
+    unread.parent.mkdir(parents=True)
+    unread.write_text("a label that no stage may read")
     assert names() == before
 
 
@@ -226,7 +239,7 @@ def test_changed_source_trains_again_and_a_deleted_one_does_not(real_layout):
 
 def test_results_hold_origin_inputs_seconds_and_memory_of_every_stage(finished):
     made = read_json(finished.path("results.json"))["provenance"]
-    assert made["origin"]["losses.importance_aware"] == "variant papermill_runs/variants/ia.yaml"
+    assert made["origin"]["losses.prototype_enhanced"] == "variant papermill_runs/variants/ia.yaml"
     assert made["threads"] == torch.get_num_threads() and made["processor"] and made["system"]
     assert set(made["code"]) == {"iapc_lib", "git", "modified", "sources_sha256"}
     assert made["packages"]["safetensors"] and made["packages"]["pydantic"]
@@ -373,7 +386,7 @@ def test_diff_says_what_differs_and_what_does_not(finished, tmp_path):
     torch_version = describe(finished.folder)["packages"][0]["value"]["torch"]
     assert found["packages"] == {"torch": [torch_version, "1.0"]}
     ours = environment.code_version()["sources_sha256"]
-    assert found["code"] == {"sources_sha256": [ours, [ours, "b" * 16]]}
+    assert found["code"] == {"sources_sha256": [ours, sorted([ours, "b" * 16])]}
     teacher = file_hash(finished.path("source.safetensors"))
     assert found["inputs"] == {"adaptation_iapc: teacher": [teacher, "a" * 64]}
     assert found["scores"]["val"]["iapc"]["difference"] == pytest.approx(1.25)
