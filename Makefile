@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-browser lab site voila notebooks lint clean
+.PHONY: setup demo test test-browser test-slurm lab site voila notebooks lint clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,10 @@ test-browser: setup
 	@command -v chromium >/dev/null || { echo "The browser tests need Chromium; on Debian, as root:"; \
 	  echo "  apt-get install --no-install-recommends chromium fonts-dejavu"; exit 2; }
 	IAPC_BROWSER_TESTS=1 $(BIN)/python -m pytest tests/browser
+
+# The batch graph on a Slurm cluster of two emulated nodes; as root, where Slurm is installed.
+test-slurm: setup
+	IAPC_SLURM_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/slurm
 
 lab: setup
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks

@@ -25,7 +25,8 @@ from iapc_lib.checkpoints import weights_hash
 from iapc_lib.classes import IGNORE
 from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import ImageDataset
-from iapc_lib.data.layouts import Record, domain_root
+from iapc_lib.data.layouts import Record
+from iapc_lib.data.names import data_name
 from iapc_lib.data.views import ViewsDataset
 from iapc_lib.deeplab import DeepLabV2, Prediction, upsample
 from iapc_lib.hardware import Machine
@@ -269,7 +270,7 @@ def adapt(
     steps, batch_size = config.adaptation.steps, config.adaptation.batch_size
     state = _Adaptation(Networks(teacher, machine), row, config, machine)
     iapc = row in ("iapc", "iapc_bn_teacher")
-    made_from = {"teacher": weights_hash(teacher), "data": domain_root(config, "target").name}
+    made_from = {"teacher": weights_hash(teacher), "data": data_name(config, "target", records)}
     checkpointer = Checkpointer(run, f"adaptation_{row}", state, made_from)
     start = checkpointer.restore()
     dataset = ViewsDataset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,10 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a field, such as adaptation.steps=50."),
 ]
-Config = Annotated[Path, typer.Argument(help="A YAML file of papermill_runs/.")]
+Config = Annotated[
+    Path, typer.Argument(help="A YAML file of papermill_runs/, or a run folder: its parameters.")
+]
+RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
 Checkpoint = Annotated[Path, typer.Argument(help="A network: .safetensors of a run, or .pth.")]
 
 
@@ -34,6 +38,13 @@ class Ids(StrEnum):
 
     train = "train"
     cityscapes = "cityscapes"
+
+
+class Format(StrEnum):
+    """Of `iapc show` and `iapc diff`."""
+
+    text = "text"
+    json = "json"
 
 
 class TableFormat(StrEnum):
@@ -203,6 +214,55 @@ def evaluate(
         settings = load_config(config, None, parse_changes(changes or []))
         found = evaluate_checkpoint(checkpoint, settings, split)
         typer.echo(format_scores(found, format.value))
+
+
+@app.command()
+def show(
+    run_folder: RunFolder,
+    all_fields: Annotated[
+        bool, typer.Option("--all", help="List the fields with the library's defaults, too.")
+    ] = False,
+    format: Annotated[Format, typer.Option(help="Of what is printed; json has all.")] = Format.text,
+) -> None:
+    """What made a run: code, parameters and their origin, machine, stages, scores.
+
+    Exit status 1: a file of the folder could not be read; it is named on stderr, the rest shown.
+    """
+    from iapc_lib.provenance import describe
+    from iapc_lib.provenance_text import format_run
+
+    with _exit_status():
+        run = describe(run_folder)
+        text = json.dumps(run, indent=2) if format == Format.json else format_run(run, all_fields)
+        typer.echo(text)
+        _report(run["problems"])
+
+
+@app.command()
+def diff(
+    first: RunFolder,
+    second: RunFolder,
+    format: Annotated[Format, typer.Option(help="Of what is printed.")] = Format.text,
+) -> None:
+    """What differs between two runs: parameters, code, packages, machine, inputs, scores.
+
+    Exit status 0 whether they differ or not; 1: a file could not be read, and is named on stderr.
+    """
+    from iapc_lib.provenance import compare
+    from iapc_lib.provenance_text import format_difference
+
+    with _exit_status():
+        found = compare(first, second)
+        text = json.dumps(found, indent=2) if format == Format.json else format_difference(found)
+        typer.echo(text)
+        _report(found["problems"])
+
+
+def _report(problems: list[str]) -> None:
+    for problem in problems:
+        _say(_one_line(problem))
+    if problems:
+        raise typer.Exit(1)
 
 
 @contextmanager

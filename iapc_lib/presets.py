@@ -2,6 +2,7 @@
 
 A preset is a YAML file of `papermill_runs/` with the four keys that every notebook takes as its
 parameters: `config` (the fields of `RunConfig`), `seed`, `overrides` (dotted keys) and `out`.
+A run folder, or its `run.json`, may stand for the preset: the run's own record then is the preset.
 A variant is a small YAML file of `papermill_runs/variants/`: what one row of a larger table changes.
 """
 
@@ -19,6 +20,8 @@ from iapc_lib.config import RunConfig
 
 PRESET_KEYS = ("config", "seed", "overrides", "out")
 VARIANT_KEYS = ("title", "row", "overrides")
+RECORD = "run.json"
+"""What a run folder says of itself."""
 
 
 class ConfigError(ValueError):
@@ -44,12 +47,15 @@ def resolve(path: str | Path) -> Path:
 def read_preset(path: str | Path) -> dict[str, Any]:
     """Reads a preset; its keys are those of `PRESET_KEYS`.
 
+    Of a run folder (or its `run.json`) it is what made that run; `out` is the folder itself, and
+    `origin` says where the fields came from.
+
     Raises:
         ConfigError: no such file, no YAML, or another key than those.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
-        path = resolve(path)
+    path = preset_path(path)
+    if path.name == RECORD:
+        return _read_record(path)
     preset = read_yaml(path)
     if not isinstance(preset, dict) or "config" not in preset:
         raise ConfigError(f"{path}: needs a key 'config' that holds the run's fields")
@@ -57,6 +63,25 @@ def read_preset(path: str | Path) -> dict[str, Any]:
         if key not in PRESET_KEYS:
             raise ConfigError(f"{path}: unknown key '{key}'; allowed: {', '.join(PRESET_KEYS)}")
     return preset
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text())
+        config = {**record["config"], "hardware": record.get("hardware", {})}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: is not the record of a run ({error!r})") from None
+    return {"config": config, "out": str(path.parent.resolve()), "origin": record.get("origin", {})}
+
+
+def preset_path(path: str | Path) -> Path:
+    """The file of a preset, given from here or from the project's folder; of a run, its record."""
+    path = Path(path).expanduser()
+    if not path.exists():
+        path = resolve(path)
+    return path / RECORD if path.is_dir() else path
 
 
 def read_yaml(path: Path) -> Any:
@@ -114,44 +139,85 @@ def load_config(
     overrides: Mapping[str, Any] | None = None,
     variant: str | Path | None = None,
 ) -> RunConfig:
-    """The run that a preset (its path) or a mapping of fields describes.
+    """The run that a preset (its path) or a mapping of fields describes; see `load_with_origin`."""
+    return load_with_origin(config, seed, overrides, variant)[0]
+
+
+def load_with_origin(
+    config: str | Path | Mapping[str, Any],
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    variant: str | Path | None = None,
+) -> tuple[RunConfig, dict[str, str]]:
+    """The run that a preset or a mapping of fields describes, and where each field is from.
 
     Args:
-        config: path of a preset, or the mapping under its key `config`.
+        config: path of a preset or of a run folder, or the mapping under a preset's `config`.
         seed: the run's seed; None takes the preset's.
         overrides: dotted keys and their values (`{"adaptation.steps": 50}`), applied last.
         variant: name or path of a variant, applied before `overrides`.
+
+    Returns:
+        The run, and the origin of every field that somebody gave (dotted key -> in words); those
+        that are missing there have the library's defaults.
 
     Raises:
         ConfigError: with a line per key or value that is not allowed.
     """
     if isinstance(config, Mapping):
-        where, fields, preset_overrides, preset_seed = "config", config, {}, None
+        where, preset, place = "config", {"config": config}, "parameters of the notebook"
     else:
-        preset = read_preset(config)
-        where, fields = str(config), preset["config"]
-        preset_overrides, preset_seed = preset.get("overrides") or {}, preset.get("seed")
-    fields = json.loads(json.dumps(fields, default=str))
+        where, preset, place = str(config), read_preset(config), _shown(preset_path(config))
+    fields = json.loads(json.dumps(preset["config"], default=str))
     if not isinstance(fields, dict):
         raise ConfigError(f"{where}: 'config' must be a mapping of fields")
-    seed = preset_seed if seed is None else seed
-    if seed is not None:
-        fields["seed"] = seed
-    varied = {}
+    origin = dict.fromkeys(dotted(fields), place)
+    if recorded := preset.get("origin"):
+        origin = {key: f"{recorded.get(key, 'default')}, in {place}" for key in origin}
+    if seed is not None or preset.get("seed") is not None:
+        fields["seed"] = preset["seed"] if seed is None else seed
+        origin["seed"] = place if seed is None else "seed (--seed)"
+    changes = {f"{place}: overrides": preset.get("overrides") or {}}
     if variant is not None:
         made = read_variant(variant)
-        varied = made["overrides"]
         fields["variant"] = {key: made[key] for key in ("name", "title", "row")}
-    for changes in (preset_overrides, varied, overrides or {}):
-        if not isinstance(changes, Mapping):
-            raise ConfigError(f"{where}: overrides must map dotted keys to values, got {changes!r}")
-        for key, value in changes.items():
+        varied = f"variant {_shown(variant_path(variant))}"
+        changes[varied] = made["overrides"]
+        origin |= dict.fromkeys(dotted({"variant": fields["variant"]}), varied)
+    changes["overrides (--set)"] = overrides or {}
+    for source, values in changes.items():
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{where}: overrides must map dotted keys to values, got {values!r}")
+        for key, value in values.items():
             _set_dotted(fields, str(key), value)
+            replaced = [old for old in origin if old == key or old.startswith(f"{key}.")]
+            for old in replaced:
+                del origin[old]
+            origin |= dict.fromkeys(dotted({key: value}), source)
+    given = set(dotted(fields))
     _complete_from_checkpoint(fields)
+    origin |= dict.fromkeys(set(dotted(fields)) - given, "description of source.checkpoint")
     try:
-        return RunConfig.model_validate(fields)
+        return RunConfig.model_validate(fields), origin
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(where, e) for e in error.errors())) from None
+
+
+def dotted(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested fields by their dotted keys."""
+    found = {}
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            found |= dotted(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _shown(path: Path) -> str:
+    """A path as people read it: from the project's folder where it is in there."""
+    path, root = path.resolve(), project_root()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def _complete_from_checkpoint(fields: dict[str, Any]) -> None:

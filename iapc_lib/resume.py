@@ -40,7 +40,8 @@ class Checkpointer:
         self.path = self.path_of(run, name)
         self.state = state
         self.made_from = {"format": STATE_FORMAT, **made_from}
-        self.saved = time.monotonic()
+        self.run = run
+        self.began = self.saved = time.monotonic()
         self.save_seconds = 0.0
 
     def restore(self) -> int:
@@ -56,6 +57,7 @@ class Checkpointer:
         if saved["made_from"] != self.made_from:
             return 0
         self.state.load_state_dict(saved["state"])
+        self.run.seconds_before = saved.get("seconds", 0.0)
         return saved["step"]
 
     def save_if_due(self, step: int) -> None:
@@ -66,7 +68,12 @@ class Checkpointer:
         began = time.monotonic()
         if began - self.saved < max(SAVE_EVERY_SECONDS, SAVE_PAUSE * self.save_seconds):
             return
-        saved = {"step": step, "made_from": self.made_from, "state": self.state.state_dict()}
+        saved = {
+            "step": step,
+            "made_from": self.made_from,
+            "seconds": self.run.seconds_before + began - self.began,
+            "state": self.state.state_dict(),
+        }
         with atomic_path(self.path) as temporary:
             torch.save(saved, temporary)
         self.saved = time.monotonic()

@@ -67,7 +67,8 @@ def run_notebooks(
     """Runs the notebooks of one preset; those that are finished and unchanged are skipped.
 
     Args:
-        preset: path of a YAML file of `papermill_runs/`.
+        preset: path of a YAML file of `papermill_runs/`, or a run folder: what made that run
+            makes this one. Without `out` it is that run itself, which goes on.
         seed: None takes the preset's.
         out: the run folder; None takes the preset's, or
             `papermill_runs/<scenario>-seed<seed>[-<variant>]`.

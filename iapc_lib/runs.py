@@ -1,6 +1,6 @@
 """The run folder: what a run has made, what made it, and how it goes on after a stop.
 
-run.json                  the configuration that the folder belongs to
+run.json                  the configuration that the folder belongs to, and where each field is from
 source.safetensors        networks, each with a JSON beside it
 adapted*.safetensors
 pseudo_labels/            PNGs of train ids
@@ -17,12 +17,10 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,16 +31,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-import iapc_lib
 from iapc_lib.config import RunConfig
+from iapc_lib.environment import PeakMemory, code_version, package_versions, processor
 from iapc_lib.hardware import Machine, prepare_machine
-from iapc_lib.presets import PRESET_KEYS, ConfigError, load_config, project_root, resolve
+from iapc_lib.presets import (
+    PRESET_KEYS,
+    ConfigError,
+    dotted,
+    load_config,
+    load_with_origin,
+    project_root,
+    resolve,
+)
 
 LOCK_WAIT_SECONDS = 15.0
-PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "pillow", "papermill")
 
 
 class RunFolderError(RuntimeError):
@@ -106,31 +112,14 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@functools.cache
-def code_version() -> dict[str, str | None]:
-    """Version of the library, its git commit (if it is a checkout) and a hash of its sources."""
-    package = Path(iapc_lib.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
-    describe = ["git", "-C", str(package), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        commit = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = None
-    return {
-        "iapc_lib": iapc_lib.__version__,
-        "git": commit,
-        "sources_sha256": digest.hexdigest()[:16],
-    }
-
-
 @dataclass
 class Run:
     """An open run folder with its configuration. Use `open_run`."""
 
     folder: Path
     config: RunConfig
+    seconds_before: float = 0.0
+    """What the running stage took in earlier processes, which were stopped; see `resume`."""
 
     @functools.cached_property
     def machine(self) -> Machine:
@@ -149,19 +138,21 @@ class Run:
             "config_fingerprint": self.config.fingerprint,
             "seed": self.config.seed,
             "python": platform.python_version(),
-            "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "packages": package_versions(),
+            "system": platform.platform(),
+            "processor": processor(),
+            "threads": torch.get_num_threads(),
             "device": self.machine.description,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
     def stage_provenance(self) -> dict[str, Any]:
-        """Code version, device and seconds of every finished stage, which may be older than now."""
+        """What made every finished stage, which may be older than now, and what that took."""
         records = [read_json(path) for path in sorted(self.path("stages").glob("*.json"))]
         return {
             record["stage"]: {
-                "code": record["provenance"]["code"],
-                "device": record["provenance"]["device"],
-                "seconds": record["seconds"],
+                **{key: record["provenance"].get(key) for key in ("code", "device", "time")},
+                **{k: v for k, v in record.items() if k not in ("stage", "facts", "provenance")},
             }
             for record in records
             if "provenance" in record
@@ -193,13 +184,15 @@ class Run:
         with self.lock():
             if (facts := self._finished(record_path, inputs, outputs)) is not None:
                 return facts
-            began = time.monotonic()
+            memory, began = PeakMemory(self.machine.device), time.monotonic()
+            self.seconds_before = 0.0
             facts = dict(make() or {})
             record = {
                 "stage": name,
                 "inputs": dict(inputs),
                 "facts": facts,
-                "seconds": round(time.monotonic() - began, 1),
+                "seconds": round(self.seconds_before + time.monotonic() - began, 1),
+                **memory.measured(),
                 "provenance": self.provenance(),
             }
             write_json(record_path, record)
@@ -261,18 +254,26 @@ def open_run(
         ConfigError: a key, a value or a parameter given to papermill is not allowed.
         RunFolderError: the folder cannot be written or holds work of other parameters.
     """
-    if not isinstance(config, RunConfig):
-        config = load_config(config, seed, overrides, variant)
+    if isinstance(config, RunConfig):
+        origin = dict.fromkeys(dotted(config.model_dump(exclude_unset=True)), "a RunConfig")
+    else:
+        config, origin = load_with_origin(config, seed, overrides, variant)
     folder = default_folder(config) if out is None else resolve(out)
     about = folder / "run.json"
     described = config.model_dump(mode="json", exclude={"hardware"})
+    record = {
+        "format": 1,
+        "config": described,
+        "hardware": config.hardware.model_dump(mode="json"),
+        "origin": {key: place for key, place in origin.items() if key in dotted(described)},
+    }
     _refuse_unknown_parameters()
     if about.exists():
         existing = read_json(about)
         changes = list(_differences(existing.get("config", {}), described))
         empty = not folder.joinpath("stages").exists() and not folder.joinpath("states").exists()
         if changes and empty:
-            write_json(about, {"format": 1, "config": described})
+            write_json(about, record)
         elif changes:
             raise RunFolderError(
                 f"{folder}: was made with other parameters ({'; '.join(changes)}); "
@@ -283,7 +284,7 @@ def open_run(
             f"{folder}: is not empty and no run folder (it has no run.json); choose another one"
         )
     else:
-        write_json(about, {"format": 1, "config": described})
+        write_json(about, record)
     return Run(folder, config)
 
 

@@ -19,7 +19,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 AdaptedRow = Literal["tent", "self_training", "self_training_confident", "iapc", "iapc_bn_teacher"]
 """Rows of the results table that are trained on the target; see `adaptation.adapt`."""
-Row = Literal["source_only", "bn_recomputed"] | AdaptedRow
+Row = Literal["source_only", "bn_recomputed", AdaptedRow]
 """All rows of the results table."""
 
 

@@ -69,12 +69,19 @@ def take_over(run: Run, base: Run, unfinished: bool = False) -> list[str]:
             for name in names:
                 _link(base.path(name), run.path(name))
             made = read_json(record)
-            write_json(mine, {**made, "taken_from": made.get("taken_from", str(base.folder))})
+            write_json(mine, {"taken_from": os.path.relpath(base.folder, run.folder), **made})
             taken.append(stage)
-        for state in sorted(base.path("states").glob("*.pt")) if unfinished else []:
-            if not run.path("states", state.name).exists():
-                _link(state, run.path("states", state.name))
-                taken.append(f"unfinished {state.stem}")
+        states = sorted(base.path("states").glob("*.pt")) if unfinished else []
+        states = [state for state in states if not run.path("states", state.name).exists()]
+        if states:
+            # Written first: what goes on from there is not made by this run's parameters alone.
+            record = read_json(run.path("run.json"))
+            going_on = {state.stem: os.path.relpath(base.folder, run.folder) for state in states}
+            record["continued_from"] = record.get("continued_from", {}) | going_on
+            write_json(run.path("run.json"), record)
+        for state in states:
+            _link(state, run.path("states", state.name))
+            taken.append(f"unfinished {state.stem}")
     return taken
 
 

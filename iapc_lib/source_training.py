@@ -24,7 +24,8 @@ from iapc_lib.data.dataset import (
     to_channels,
     to_tensor,
 )
-from iapc_lib.data.layouts import Record, domain_root
+from iapc_lib.data.layouts import Record
+from iapc_lib.data.names import data_name
 from iapc_lib.data.views import draw_order
 from iapc_lib.deeplab import DeepLabV2, upsample
 from iapc_lib.hardware import Machine
@@ -158,7 +159,7 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
     if config.class_weight_power > 0:
         weight = frequency_weights(records, classes, config.class_weight_power).to(machine.device)
     made_from = {
-        "data": domain_root(run.config, "source").name,
+        "data": data_name(run.config, "source", records),
         "imagenet": imagenet and file_hash(imagenet),
     }
     checkpointer = Checkpointer(run, "source_training", training, made_from)

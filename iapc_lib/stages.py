@@ -15,9 +15,10 @@ from filelock import FileLock
 from iapc_lib.adaptation import adapt
 from iapc_lib.checkpoints import add_to_description, imagenet_file, load_network, save_network
 from iapc_lib.classes import CLASS_SETS
-from iapc_lib.config import RunConfig, fingerprint
+from iapc_lib.config import RunConfig
 from iapc_lib.data.cache import cached_records, training_sizes
 from iapc_lib.data.layouts import (
+    DataError,
     Record,
     domain_root,
     rendered_records,
@@ -25,12 +26,13 @@ from iapc_lib.data.layouts import (
     target_records,
 )
 from iapc_lib.data.miniature import write_world
+from iapc_lib.data.names import source_name, target_name
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.evaluation import recompute_batchnorm, score_records
 from iapc_lib.presets import resolve
 from iapc_lib.pseudo_labels import pseudo_label_path, write_pseudo_labels
 from iapc_lib.resume import Checkpointer
-from iapc_lib.runs import Run, RunFolderError, atomic_path, file_hash, write_json
+from iapc_lib.runs import Run, RunFolderError, atomic_path, file_hash, read_json, write_json
 from iapc_lib.source_training import train_source
 from iapc_lib.tables import RESULTS_FORMAT
 from iapc_lib.unlabelled import unlabelled_measures as measure
@@ -102,7 +104,7 @@ def source_network(run: Run) -> DeepLabV2:
     given = run.config.source.checkpoint
     inputs = {
         "checkpoint": file_hash(resolve(given)) if given else None,
-        "data": _source(run),
+        "data": _source(run, "source_network", "train"),
     }
 
     def make() -> dict[str, Any]:
@@ -139,7 +141,7 @@ def bn_recomputed_network(run: Run) -> DeepLabV2:
         )
         return {"sha256": file_hash(path)}
 
-    inputs = {"source": file_hash(run.path("source.safetensors")), "data": _target(run)}
+    inputs = {"source": file_hash(run.path("source.safetensors")), "data": target_name(run.config)}
     run.stage("bn_recomputed", inputs, make, [path])
     return load_network(path, run.config)[0].to(run.machine.device)
 
@@ -159,7 +161,7 @@ def pseudo_labels(run: Run, bn_teacher: bool = False) -> tuple[list[Record], lis
     teacher_hash = file_hash(adapted_path(run, "bn_recomputed" if bn_teacher else "source_only"))
 
     def make() -> dict[str, Any]:
-        made_by, made_from = folder / "made_from.txt", f"{teacher_hash} {_target(run)}"
+        made_by, made_from = folder / "made_from.txt", f"{teacher_hash} {target_name(run.config)}"
         if folder.exists() and not (made_by.exists() and made_by.read_text() == made_from):
             shutil.rmtree(folder)
         with atomic_path(made_by) as temporary:
@@ -169,7 +171,7 @@ def pseudo_labels(run: Run, bn_teacher: bool = False) -> tuple[list[Record], lis
         )
         return {"images": len(records)}
 
-    run.stage(folder.name, {"teacher": teacher_hash, "data": _target(run)}, make, files)
+    run.stage(folder.name, {"teacher": teacher_hash, "data": target_name(run.config)}, make, files)
     return records, files
 
 
@@ -217,7 +219,7 @@ def adapted_network(run: Run, method: str = "iapc") -> DeepLabV2:
         return {"sha256": file_hash(path), "target_images": len(records)}
 
     teacher_hash = file_hash(adapted_path(run, "bn_recomputed" if bn_teacher else "source_only"))
-    inputs = {"teacher": teacher_hash, "data": _target(run)}
+    inputs = {"teacher": teacher_hash, "data": target_name(run.config)}
     run.stage(f"adaptation_{method}", inputs, make, [path])
     Checkpointer.path_of(run, f"adaptation_{method}").unlink(missing_ok=True)
     return load_network(path, run.config)[0].to(run.machine.device)
@@ -247,7 +249,10 @@ def row_scores(run: Run, method: str, split: str) -> dict[str, Any]:
         add_to_description(adapted_path(run, method), **{f"scores_{split}": found})
         return found
 
-    inputs = {"network": file_hash(adapted_path(run, method)), "data": _target(run)}
+    inputs = {
+        "network": file_hash(adapted_path(run, method)),
+        "data": target_name(run.config, split),
+    }
     return run.stage(f"scores_{method}_{split}", inputs, make)
 
 
@@ -270,7 +275,7 @@ def unlabelled_measures(run: Run, method: str) -> dict[str, float]:
             run.config.class_set,
         )
 
-    inputs = {"network": file_hash(adapted_path(run, method)), "data": _target(run)}
+    inputs = {"network": file_hash(adapted_path(run, method)), "data": target_name(run.config)}
     return run.stage(f"unlabelled_{method}", inputs, make)
 
 
@@ -286,7 +291,7 @@ def home_scores(run: Run) -> dict[str, Any]:
 
     inputs = {
         "network": file_hash(run.path("source.safetensors")),
-        "data": _source(run),
+        "data": _source(run, "scores_source_home", "val"),
     }
     return run.stage("scores_source_home", inputs, make)
 
@@ -300,18 +305,16 @@ def _scores(
     )
 
 
-def _target(run: Run) -> str:
-    """Names the target data: a changed drawing, or changed files, are another name."""
-    name = domain_root(run.config, "target").name
-    if run.config.miniature is not None:
-        return name
-    records = target_records(run.config, "train", labels=False)
-    return f"{name} {fingerprint([[r.name, r.image.stat().st_size] for r in records])}"
-
-
-def _source(run: Run) -> str | None:
-    """Names the source data, if there are any."""
-    return domain_root(run.config, "source").name if run.config.source.layout else None
+def _source(run: Run, stage: str, split: str) -> str | None:
+    """Names the source data that a stage reads, if there are any."""
+    try:
+        return source_name(run.config, split)
+    except DataError:
+        record = run.path("stages", f"{stage}.json")
+        if domain_root(run.config, "source").exists() or not record.exists():
+            raise
+        # Source data that are gone are not changed data: that is what source-free means.
+        return read_json(record)["inputs"]["data"]
 
 
 def results(run: Run) -> dict[str, Any]:
@@ -330,7 +333,11 @@ def results(run: Run) -> dict[str, Any]:
         "scores": {m: row_scores(run, m, "val") for m in methods if config.target.val},
         "dev_scores": {m: row_scores(run, m, "dev") for m in methods if config.target.dev},
         "unlabelled": {m: unlabelled_measures(run, m) for m in methods if not config.target.val},
-        "provenance": {**run.provenance(), "stages": run.stage_provenance()},
+        "provenance": {
+            **run.provenance(),
+            "origin": read_json(run.path("run.json")).get("origin"),
+            "stages": run.stage_provenance(),
+        },
     }
     write_json(run.path("results.json"), table)
     return table

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from iapc_lib.presets import load_config
-from iapc_lib.runner import NOTEBOOKS
+from iapc_lib.runner import NOTEBOOKS, VARIANT_NOTEBOOK
 from tests.conftest import PROJECT
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
@@ -42,14 +42,21 @@ def test_lock_pins_every_requirement_with_a_hash_and_names_no_registry():
     assert "://" not in lock and "--index-url" not in lock
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebooks_are_executed_small_and_take_the_four_parameters(name):
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [(name, ["config", "out", "seed", "overrides"]) for name in NOTEBOOKS]
+    + [
+        (VARIANT_NOTEBOOK, ["config", "out", "seed", "overrides", "variant"]),
+        ("08_many_runs", ["folder", "study", "reference", "out"]),
+    ],
+)
+def test_notebooks_are_executed_small_and_take_their_parameters(name, parameters):
     path = PROJECT / "notebooks" / f"{name}.ipynb"
     assert path.stat().st_size < 1.5e6
     cells = json.loads(path.read_text())["cells"]
-    (parameters,) = (c for c in cells if "parameters" in c["metadata"].get("tags", []))
-    assigned = re.findall(r"^(\w+) =", "".join(parameters["source"]), re.MULTILINE)
-    assert assigned == ["config", "out", "seed", "overrides"]
+    (cell,) = (c for c in cells if "parameters" in c["metadata"].get("tags", []))
+    assigned = re.findall(r"^(\w+) =", "".join(cell["source"]), re.MULTILINE)
+    assert assigned == parameters
     code = [c for c in cells if c["cell_type"] == "code"]
     assert all(c["execution_count"] for c in code)
     assert not any(o["output_type"] == "error" for c in code for o in c["outputs"])
@@ -75,7 +82,7 @@ def test_every_key_of_the_real_presets_says_what_it_is_and_where_its_value_comes
         assert len(comment) > 5 and (is_section or re.search(r"\([CPRO]\)$", comment)), line
     every_field = load_config(PROJECT / "papermill_runs" / f"{name}.yaml").model_dump()
     given = yaml.safe_load(preset)["config"]
-    missing = set(yaml_keys(every_field)) - set(yaml_keys(given)) - {"seed", "miniature"}
+    missing = set(yaml_keys(every_field)) - set(yaml_keys(given)) - {"seed", "miniature", "variant"}
     assert not missing
 
 

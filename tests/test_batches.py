@@ -1,0 +1,290 @@
+"""Variants, what runs share, studies, and whose turn it is on a GPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from iapc_lib import runner, sharing, stages
+from iapc_lib.batches import read_study
+from iapc_lib.gpus import claimed_gpus
+from iapc_lib.presets import ConfigError, load_config, read_variant
+from iapc_lib.runs import RunFolderError, default_folder, open_run, read_json
+from tests.conftest import PRESETS, PROJECT, tiny_overrides
+
+PRESET = PRESETS / "mini_gta5.yaml"
+VARIANTS = sorted(path.stem for path in (PRESETS / "variants").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def overrides(data_folder) -> dict:
+    return {**tiny_overrides(data_folder), "adaptation.snapshots": False}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, overrides):
+    """A run whose source network, recomputed BatchNorm and pseudo-labels are made."""
+    run = open_run(PRESET, tmp_path_factory.mktemp("base") / "mini_gta5-seed0", 0, overrides)
+    stages.pseudo_labels(run, bn_teacher=True)
+    stages.pseudo_labels(run)
+    return run
+
+
+@pytest.fixture
+def variant_run(base, overrides):
+    """Opens a variant's run folder beside the base; removed at the end."""
+    opened = []
+
+    def open_variant(variant: str, **changes):
+        folder = base.folder.parent / f"mini_gta5-seed0-{len(opened)}"
+        opened.append(folder)
+        return open_run(PRESET, folder, 0, {**overrides, **changes}, variant)
+
+    yield open_variant
+    for folder in opened:
+        shutil.rmtree(folder)
+
+
+def weights(run, row: str) -> dict[str, torch.Tensor]:
+    stages.adapted_network(run, row)
+    return load_file(stages.adapted_path(run, row))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("preset", ["mini_gta5", "mini_synthia", "gta5", "synthia"])
+def test_every_variant_fits_every_preset(preset, variant):
+    config = load_config(PRESETS / f"{preset}.yaml", 3, None, variant)
+    plain = load_config(PRESETS / f"{preset}.yaml", 3)
+    assert config.variant.name == variant
+    assert default_folder(config).name == f"{preset}-seed3-{variant}"
+    assert stages.rows(config) == [config.variant.row]
+    for setting in sharing.SETTINGS:
+        assert getattr(config, setting) == getattr(plain, setting)
+
+
+def test_combinations_of_losses_leave_out_the_others():
+    fields = {
+        "ia": "importance_aware",
+        "ps": "prototype_symmetric",
+        "pe": "prototype_enhanced",
+        "im": "information_maximization",
+    }
+    combinations = [name for name in VARIANTS if set(name.split("_")) <= set(fields)]
+    assert len(combinations) == 14  # and all four: iapc
+    plain = load_config(PRESET).losses
+    for name in combinations:
+        losses = load_config(PRESET, variant=name).losses
+        for part, field in fields.items():
+            expected = getattr(plain, field) if part in name.split("_") else 0
+            assert getattr(losses, field) == expected
+
+
+def test_a_variant_that_does_not_exist_or_is_none_is_refused_by_name(tmp_path):
+    with pytest.raises(ConfigError, match="variant 'nix' does not exist; there are: bn_recomputed"):
+        load_config(PRESET, variant="nix")
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"title": "mine", "row": "iapc", "override": {}}))
+    with pytest.raises(ConfigError, match=f"{path}: a variant has the keys title, row, overrides"):
+        read_variant(path)
+    path.write_text(yaml.safe_dump({"title": "mine", "row": "iapk"}))
+    with pytest.raises(ConfigError, match=r"'variant.row' = 'iapk' is not allowed"):
+        load_config(PRESET, variant=path)
+    path.write_text(yaml.safe_dump({"title": "m", "row": "iapc", "overrides": {"losses.ia": 0}}))
+    with pytest.raises(ConfigError, match=r"unknown key 'losses.ia'; allowed: importance_aware"):
+        load_config(PRESET, variant=path)
+
+
+def test_a_variant_takes_over_what_the_base_has(base, variant_run, monkeypatch):
+    run = variant_run("self_training")
+    taken = sharing.take_over(run, base)
+    assert taken == list(sharing.SHARED_STAGES)
+    assert sharing.take_over(run, base) == []
+
+    def trained(*_):
+        raise AssertionError("the source network was trained again")
+
+    monkeypatch.setattr(stages, "train_source", trained)
+    monkeypatch.setattr(stages, "write_pseudo_labels", trained)
+    before = base.path("source.json").read_bytes()
+    results = stages.results(run)
+    assert list(results["scores"]) == ["self_training"]
+    assert results["variant"]["title"] == "self-training"
+    assert (
+        read_json(run.path("stages", "source_network.json"))["taken_from"] == "../mini_gta5-seed0"
+    )
+    assert os.path.samefile(base.path("source.safetensors"), run.path("source.safetensors"))
+    stages.row_scores(run, "source_only", "dev")  # writes into the JSON beside the network
+    assert base.path("source.json").read_bytes() == before
+
+
+def test_a_variant_without_a_base_gives_the_same_numbers(base, variant_run):
+    shared, alone = variant_run("ia_pe"), variant_run("ia_pe")
+    sharing.take_over(shared, base)
+    expected = weights(alone, "iapc")
+    for name, value in weights(shared, "iapc").items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_a_base_of_other_settings_is_refused(base, overrides, tmp_path):
+    other = open_run(PRESET, tmp_path / "other", 1, overrides, "ia")
+    with pytest.raises(RunFolderError, match=r"cannot be the base of .*: its seed differ"):
+        sharing.take_over(other, base)
+    empty = open_run(PRESET, tmp_path / "empty", 1, overrides)
+    with pytest.raises(RunFolderError, match="has no finished source network to take over"):
+        sharing.take_over(other, empty)
+    assert not other.path("stages").exists()
+
+
+def test_the_run_beside_a_variant_is_found_if_it_fits(base, overrides, variant_run, tmp_path):
+    assert sharing.run_beside(variant_run("ia")).folder == base.folder
+    assert sharing.run_beside(variant_run("ia", **{"pseudo_labels.flip": False})) is None
+    lonely = open_run(PRESET, tmp_path / "mini_gta5-seed0-ia", 0, overrides, "ia")
+    assert sharing.run_beside(lonely) is None
+
+
+def test_unfinished_trainings_are_taken_only_when_asked_for(base, variant_run):
+    state = base.path("states", "adaptation_iapc.pt")
+    state.parent.mkdir(exist_ok=True)
+    state.write_bytes(b"state")
+    run = variant_run("iapc")
+    sharing.take_over(run, base)
+    assert not run.path("states").exists()
+    assert sharing.take_over(run, base, unfinished=True) == ["unfinished adaptation_iapc"]
+    assert run.path("states", state.name).read_bytes() == b"state"
+    state.unlink()
+
+
+def test_tent_moves_batchnorm_alone(base, variant_run):
+    run = variant_run("tent")
+    sharing.take_over(run, base)
+    before = load_file(base.path("source.safetensors"))
+    moved = {n for n, v in weights(run, "tent").items() if not torch.equal(v, before[n])}
+    kinds = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+    assert {name.rsplit(".", 1)[1] for name in moved} == kinds
+    assert all("bn" in name or "downsample.1" in name for name in moved)
+
+
+def test_confident_self_training_leaves_unsure_pixels_out(base, variant_run):
+    found = {}
+    for threshold in (0.0, 0.2, 1.0):
+        changes = {"adaptation.confidence_threshold": threshold}
+        run = variant_run("self_training_confident", **changes)
+        sharing.take_over(run, base)
+        found[threshold] = weights(run, "self_training_confident")
+    run = variant_run("self_training")
+    sharing.take_over(run, base)
+    plain, source = weights(run, "self_training"), load_file(base.path("source.safetensors"))
+    convolutions = [name for name in plain if name.endswith("conv1.weight")]
+    for name in convolutions:
+        assert torch.equal(found[0.0][name], plain[name])  # everybody is at least so sure
+        assert not torch.equal(found[0.2][name], plain[name])
+        # No pixel counts: weights shrink by their decay alone.
+        torch.testing.assert_close(found[1.0][name], source[name], rtol=1e-4, atol=0)
+
+
+def test_fewer_target_images_are_spread_over_all(base, variant_run):
+    run = variant_run("target_50", **{"adaptation.target_share": 0.6})
+    sharing.take_over(run, base)
+    stages.adapted_network(run, "iapc")
+    assert read_json(run.path("stages", "adaptation_iapc.json"))["facts"]["target_images"] == 3
+
+
+def test_run_refuses_until_together_with_a_variant(tmp_path):
+    for arguments in ({"until": "07_variant"}, {"until": "00_data", "variant": "ia"}):
+        with pytest.raises(ConfigError, match=r"--until .*: allowed are 00_data, "):
+            runner.run_notebooks(PRESET, 0, tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def study(**changes) -> dict:
+    fields = yaml.safe_load((PRESETS / "studies" / "mini.yaml").read_text())
+    return {**fields, **changes}
+
+
+def test_studies_are_checked_down_to_every_run():
+    for path in (PRESETS / "studies").glob("*.yaml"):
+        read_study(yaml.safe_load(path.read_text()))
+    for changes, message in (
+        ({"variants": ["ia", "nix"]}, "variant 'nix' does not exist"),
+        ({"scenarios": ["nix.yaml"]}, "nix.yaml: cannot be read"),
+        ({"seeds": []}, "study: 'seeds': Tuple should have at least 1 item"),
+        ({"seeds": [1, 1]}, "a seed is named twice"),
+        ({"variants": ["ia", "ia"]}, "two of its variants have the same name"),
+        ({"jobs": 3}, "study: 'jobs': Extra inputs are not permitted"),
+        ({"overrides": {"adaptation.stepz": 3}}, "unknown key 'adaptation.stepz'"),
+        (
+            {"overrides": {"losses.prototype_enhanced": 1.0}},
+            r"overrides \['losses.prototype_enhanced'\] are what 'ia' changes",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            read_study(study(**changes))
+
+
+def test_snakemake_plans_one_source_model_a_seed(tmp_path):
+    pytest.importorskip("snakemake")
+    path = tmp_path / "study.yaml"
+    fields = study(folder=str(tmp_path / "runs"), seeds=[0, 7], variants=["tent", "ia", "iapc"])
+    path.write_text(yaml.safe_dump(fields))
+    command = [sys.executable, "-m", "snakemake", "-s", "papermill_runs/Snakefile", "-n"]
+    command += ["--configfile", str(path), "--cores", "2", "--directory", str(PROJECT)]
+    planned = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    counts = dict(
+        line.split()[:2] for line in planned.stdout.splitlines() if len(line.split()) == 2
+    )
+    assert (counts["source_model"], counts["variant"], counts["table"]) == ("4", "12", "1")
+
+
+CLAIM = """
+from iapc_lib import gpus
+gpus.LOOK_EVERY_SECONDS = 0.05
+with gpus.claimed_gpus(1) as mine:
+    print(mine, flush=True)
+    input()
+"""
+
+
+def test_two_runs_never_share_a_gpu(tmp_path):
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1", "TMPDIR": str(tmp_path)}
+    environment.pop("SLURM_JOB_ID", None)
+
+    def claim() -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-c", CLAIM],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    first = claim()
+    assert first.stdout.readline() == "['0']\n"
+    second, third = claim(), None
+    try:
+        assert second.stdout.readline() == "['1']\n"
+        third = claim()
+        assert third.stdout.readline() == "waiting for 1 of the GPUs 0, 1: others use them\n"
+        first.kill()  # the system lifts a dead process's claim
+        assert third.stdout.readline() == "['0']\n"
+    finally:
+        for process in filter(None, (first, second, third)):
+            process.kill()
+            process.communicate()
+
+
+def test_claims_of_more_gpus_than_there_are_and_within_slurm(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(ConfigError, match="2 GPUs are wanted, 1 visible"), claimed_gpus(2):
+        pass
+    monkeypatch.setenv("SLURM_JOB_ID", "7")  # the scheduler has given them
+    with claimed_gpus(1) as mine:
+        assert mine == []
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
