@@ -270,7 +270,7 @@ def open_run(
     _refuse_unknown_parameters()
     if about.exists():
         existing = read_json(about)
-        changes = list(_differences(existing.get("config", {}), described))
+        changes = list(_differences(_recorded_fields(existing), described))
         empty = not folder.joinpath("stages").exists() and not folder.joinpath("states").exists()
         if changes and empty:
             write_json(about, record)
@@ -286,6 +286,15 @@ def open_run(
     else:
         write_json(about, record)
     return Run(folder, config)
+
+
+def _recorded_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration in a `run.json`; fields that are newer than it have their defaults."""
+    fields = record.get("config", {})
+    try:
+        return load_config(fields).model_dump(mode="json", exclude={"hardware"})
+    except ConfigError:
+        return fields
 
 
 def read_run(folder: str | Path) -> Run:

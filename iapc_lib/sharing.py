@@ -69,7 +69,7 @@ def take_over(run: Run, base: Run, unfinished: bool = False) -> list[str]:
             for name in names:
                 _link(base.path(name), run.path(name))
             made = read_json(record)
-            write_json(mine, {"taken_from": os.path.relpath(base.folder, run.folder), **made})
+            write_json(mine, {**made, "taken_from": os.path.relpath(base.folder, run.folder)})
             taken.append(stage)
         states = sorted(base.path("states").glob("*.pt")) if unfinished else []
         states = [state for state in states if not run.path("states", state.name).exists()]
