@@ -35,7 +35,7 @@ SLURM = [
     "--default-resources",
     "slurm_partition=two",
     "mem_mb=2000",
-    "runtime=10",
+    "runtime=60",
 ]
 """The shipped profile, with what a small cluster without accounting and a hurried test want."""
 
@@ -74,7 +74,7 @@ def run_study(
         "overrides": tiny_overrides(data),
         "gpu": gpu,
         "mem_mb": 2000,
-        "runtime": 10,
+        "runtime": 60,
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     command = [sys.executable, "-m", "snakemake", "-s", "papermill_runs/Snakefile"]
