@@ -15,7 +15,7 @@ import pandas as pd
 
 from iapc_lib import batches
 from iapc_lib.config import fingerprint
-from iapc_lib.presets import ConfigError, read_variant, read_yaml, resolve
+from iapc_lib.presets import ConfigError, load_config, read_variant, read_yaml, resolve
 from iapc_lib.runs import RunFolderError, read_json
 from iapc_lib.sharing import SETTINGS
 from iapc_lib.tables import RESULTS_FORMAT, row_title
@@ -158,7 +158,7 @@ def _lines(results: Any, folder: str) -> Iterator[dict[str, Any]]:
         code = provenance["code"]
         made_by = [code, *(stage["code"] for stage in provenance["stages"].values())]
         commits = sorted({version["git"] for version in made_by if version["git"]})
-        config = provenance["config"]
+        config = _with_defaults(provenance["config"])
         about = {
             "folder": folder,
             "commit": code["git"],
@@ -185,6 +185,14 @@ def _lines(results: Any, folder: str) -> Iterator[dict[str, Any]]:
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """A recorded configuration; fields that are newer than it have their defaults."""
+    try:
+        return load_config(config).model_dump(mode="json")
+    except ConfigError:
+        return config
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from iapc_lib import figures
-from iapc_lib.presets import ConfigError
+from iapc_lib.presets import ConfigError, load_config
 from iapc_lib.runs import RunFolderError
 from iapc_lib.sharing import SETTINGS
 from iapc_lib.study import CLASS_PREFIX, MIOU, read_runs
@@ -271,6 +271,20 @@ def test_remarks_name_other_code_and_other_settings(folder):
     assert by_row.startswith("mini_gta5, iapc: ") and "seed4" in by_row
     assert "abc (14 runs), def-dirty (1 runs)" in code
     assert modified.startswith("1 of 15 runs")
+
+
+def test_a_field_that_is_newer_than_a_run_is_no_other_setting(tmp_path):
+    for seed in (0, 1, 2):
+        made = results(seed=seed)
+        config = load_config(PROJECT / "papermill_runs/mini_gta5.yaml", seed)
+        made["provenance"]["config"] = config.model_dump(mode="json")
+        if seed == 1:
+            del made["provenance"]["config"]["adaptation"]["target_share"]
+        if seed == 2:
+            made["provenance"]["config"]["adaptation"]["target_share"] = 0.5
+        write(tmp_path, f"seed{seed}", made)
+    (remark,) = read_runs(tmp_path).remarks
+    assert "seed0, seed1 | seed2; their mean" in remark
 
 
 def test_exported_tables_hold_the_numbers_and_lead_back_to_the_runs(folder, tmp_path):
