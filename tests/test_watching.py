@@ -320,23 +320,17 @@ def test_state_of_another_optimizer_or_of_a_longer_training_is_refused(
             stages.adapted_network(run)
 
 
-@pytest.fixture
-def short_patience(tmp_path, data_folder):
-    """A run whose pseudo-labels are made, and which then waits for a second only."""
-    overrides = tiny_overrides(data_folder)
-    stages.pseudo_labels(open_run(PRESET, tmp_path / "run", 0, overrides))
-    return open_run(PRESET, tmp_path / "run", 0, overrides | {"hardware.stall_seconds": 1})
-
-
 def test_sleeping_data_set_is_a_stall_and_the_training_goes_on_later(
-    short_patience, monkeypatch, save_always
+    tiny_run, monkeypatch, save_always
 ):
-    run = short_patience
+    stages.pseudo_labels(tiny_run)
     real = ViewsDataset.__getitem__
     handler, threads = signal.getsignal(signal.SIGALRM), threading.active_count()
 
     def sleeping(dataset, position):
-        if position == 3 * run.config.adaptation.batch_size:
+        if position == 3 * tiny_run.config.adaptation.batch_size:
+            assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+            signal.setitimer(signal.ITIMER_REAL, 0.1)  # instead of half an hour
             time.sleep(600)
         return real(dataset, position)
 
@@ -344,41 +338,35 @@ def test_sleeping_data_set_is_a_stall_and_the_training_goes_on_later(
         patch.setattr(ViewsDataset, "__getitem__", sleeping)
         with pytest.raises(
             StallError,
-            match=r"adaptation \(iapc\): no progress for 1 seconds at step 3, while loading its b",
+            match=r"adaptation \(iapc\): no progress for 1800 seconds at step 3, while loading its",
         ):
-            stages.adapted_network(run)
+            stages.adapted_network(tiny_run)
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     assert signal.getsignal(signal.SIGALRM) is handler
     assert threading.active_count() == threads
-    assert torch.load(run.path("states", "adaptation_iapc.pt"), weights_only=True)["step"] == 3
-    again = open_run(PRESET, run.folder, 0, run_overrides(run))
-    stages.adapted_network(again)
-    assert [e["step"] for e in log_of(again, "iapc") if "loss" in e] == list(range(6))
+    saved = torch.load(tiny_run.path("states", "adaptation_iapc.pt"), weights_only=True)
+    assert saved["step"] == 3
+    stages.adapted_network(tiny_run)
+    assert [e["step"] for e in log_of(tiny_run, "iapc") if "loss" in e] == list(range(6))
 
 
-def run_overrides(run):
-    """The settings of a run as overrides, with the usual patience."""
-    fields = run.config.model_dump(mode="json", exclude={"seed", "variant"})
-    fields["hardware"]["stall_seconds"] = None
-    return fields
-
-
-def test_stall_says_which_phase_it_is_and_survives_being_caught():
+def test_stall_names_its_phase_and_survives_being_caught():
     with pytest.raises(StallError, match="at step 7, while looking at the score"):  # noqa: SIM117
-        with StallWatch("x", 0.05) as stall:
+        with StallWatch("x", 600) as stall:
             stall.phase(7, "looking at the score")
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
             try:
-                time.sleep(60)
+                time.sleep(600)
             except Exception as error:  # as a reader does with a damaged file
                 raise ValueError("damaged") from error
 
 
 def test_progress_begins_the_time_anew_and_no_limit_watches_nothing():
-    with StallWatch("x", 30) as stall:
+    with StallWatch("x", 6000) as stall:
         stall.phase(0, "looking at the score")
-        signal.setitimer(signal.ITIMER_REAL, 5)
+        signal.setitimer(signal.ITIMER_REAL, 1000)
         stalls.progress()
-        assert 5 < signal.getitimer(signal.ITIMER_REAL)[0] <= 30
+        assert 1000 < signal.getitimer(signal.ITIMER_REAL)[0] <= 6000
     with StallWatch("x", None) as stall:
         stall.phase(0, "computing")
         assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
@@ -389,11 +377,11 @@ def test_progress_begins_the_time_anew_and_no_limit_watches_nothing():
 UNINTERRUPTIBLE = """
 import signal, time
 from iapc_lib import stalls
-stalls.GRACE_SECONDS = 0.1
+stalls.GRACE_SECONDS = 1
 def hung_on_the_gpu():
-    time.sleep(60)
-with stalls.StallWatch("x", 0.1) as stall:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    time.sleep(600)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+with stalls.StallWatch("x", 0.5) as stall:
     stall.phase(3, "computing")
     hung_on_the_gpu()
 """
