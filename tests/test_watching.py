@@ -377,7 +377,7 @@ def test_progress_begins_the_time_anew_and_no_limit_watches_nothing():
 UNINTERRUPTIBLE = """
 import signal, time
 from iapc_lib import stalls
-stalls.GRACE_SECONDS = 1
+stalls.GRACE_SECONDS = 3
 def hung_on_the_gpu():
     time.sleep(600)
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
