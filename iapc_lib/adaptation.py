@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,57 +24,25 @@ from tqdm.auto import tqdm
 from iapc_lib.checkpoints import weights_hash
 from iapc_lib.classes import IGNORE
 from iapc_lib.config import RunConfig
-from iapc_lib.data.dataset import ImageDataset
 from iapc_lib.data.layouts import Record
 from iapc_lib.data.names import data_name
 from iapc_lib.data.views import ViewsDataset
 from iapc_lib.deeplab import DeepLabV2, Prediction, upsample
+from iapc_lib.first_prototypes import initial_prototypes
 from iapc_lib.hardware import Machine
+from iapc_lib.logs import TrainingLog, Watcher
 from iapc_lib.losses import information_maximization_loss
-from iapc_lib.objective import LossTerms, iapc_losses, memory_prototypes
-from iapc_lib.optimizers import make_optimizer, set_learning_rate, update_memory
+from iapc_lib.objective import LossTerms, iapc_losses
+from iapc_lib.optimizers import (
+    make_optimizer,
+    restore_optimizer,
+    set_learning_rate,
+    update_memory,
+)
 from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run
 from iapc_lib.sections import AdaptedRow
-
-
-@torch.no_grad()
-def dataset_prototypes(
-    memory: DeepLabV2, records: Sequence[Record], config: RunConfig, machine: Machine
-) -> Tensor:
-    """Prototypes that stay fixed, a variant of the paper's Table IV (method.md, 11).
-
-    Args:
-        memory: the memory network at the start; a copy of it sees whole images in train mode.
-        records: target images; labels in them are not used.
-        config: of the run; gives sizes.
-        machine: that computes.
-
-    Returns:
-        (K, D): per class, the mean of the images' class means over the images that have it.
-    """
-    memory = copy.deepcopy(memory).train()
-    unlabelled = [replace(record, label=None) for record in records]
-    dataset = ImageDataset(unlabelled, config.views.image_size, config.class_set)
-    total = count = 0
-    loader = machine.load(dataset, config.adaptation.batch_size, collate=list)
-    for batch in tqdm(loader, desc="Prototypes of the data set"):
-        images = torch.stack([item["image"] for item in batch])
-        means = memory_prototypes(machine.forward(memory, images), config.views.image_size)
-        total, count = total + means.sum(dim=0), count + means.any(dim=2).sum(dim=0)
-    return total / count.clamp(min=1)[:, None]
-
-
-def initial_prototypes(
-    memory: DeepLabV2, records: Sequence[Record], config: RunConfig, machine: Machine
-) -> Tensor | None:
-    """State (K, D) of the prototypes before the first update; None where every image has its own."""
-    if config.fidelity.prototypes == "dataset":
-        return dataset_prototypes(memory, records, config, machine)
-    if config.fidelity.prototypes == "momentum":
-        width = memory.layer3[-1].bn3.num_features
-        return torch.zeros(config.classes, width, device=machine.device)
-    return None
+from iapc_lib.stalls import StallWatch
 
 
 class Networks:
@@ -231,7 +199,7 @@ class _Adaptation:
     def load_state_dict(self, state: dict) -> None:
         self.networks.student.load_state_dict(state["student"])
         self.networks.memory.load_state_dict(state["memory"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_optimizer(self.optimizer, state["optimizer"])
         self.often, self.history = state["often"].to(self.often), state["history"]
         if state["prototypes"] is not None:
             self.prototypes = state["prototypes"].to(self.often)
@@ -243,7 +211,7 @@ def adapt(
     teacher: DeepLabV2,
     records: Sequence[Record],
     pseudo_labels: Sequence[Path],
-    watch: Callable[[int, Networks], dict[str, Any]] | None = None,
+    watch: Watcher | None = None,
     watch_every: int = 50,
 ) -> tuple[DeepLabV2, list[dict[str, Any]]]:
     """Adapts a network to unlabelled target images, or goes on where a stopped run was.
@@ -261,18 +229,29 @@ def adapt(
 
     Returns:
         The student in evaluation mode, and the history: a dict per step with `step`, `loss`,
-        the weighted terms, `importance` and `agreement` (means over the batch).
+        the weighted terms, `importance` and `agreement` (means over the batch), and the rates
+        `learning_rate` and `learning_rate_head`.
 
     Raises:
-        FloatingPointError: the loss became NaN or infinite; names the step and the terms.
+        TrainingDiverged: it became NaN or infinite; names the step and the terms.
+        StallError: a step took longer than `hardware.stall_seconds`.
     """
+    stall = StallWatch(f"adaptation ({row})", run.config.hardware.stall_seconds)
+    with stall, TrainingLog(run, row) as log:
+        return _adapt(
+            run, row, teacher, records, pseudo_labels, watch, watch_every, stall=stall, log=log
+        )
+
+
+def _adapt(run, row, teacher, records, pseudo_labels, watch, watch_every, *, stall, log):
     config, machine = run.config, run.machine
     steps, batch_size = config.adaptation.steps, config.adaptation.batch_size
     state = _Adaptation(Networks(teacher, machine), row, config, machine)
     iapc = row in ("iapc", "iapc_bn_teacher")
     made_from = {"teacher": weights_hash(teacher), "data": data_name(config, "target", records)}
     checkpointer = Checkpointer(run, f"adaptation_{row}", state, made_from)
-    start = checkpointer.restore()
+    start = checkpointer.restore(steps)
+    log.begin(start, state.history)
     dataset = ViewsDataset(
         records, pseudo_labels, config.views, config.class_set, config.seed, steps * batch_size
     )
@@ -280,11 +259,14 @@ def adapt(
     student = state.networks.student
     if iapc and start == 0:
         state.prototypes = initial_prototypes(state.networks.memory, records, config, machine)
+    stall.phase(start, "loading its batch")
     bar = tqdm(loader, desc=f"Adaptation ({row})", initial=start, total=steps)
     for step, batch in enumerate(bar, start=start):
         if watch is not None and step % watch_every == 0:
-            _watch(watch, step, state)
-        set_learning_rate(state.optimizer, config.adaptation.optimizer, step)
+            stall.phase(step, "looking at the score")
+            _watch(watch, step, state, log)
+        stall.phase(step, "computing")
+        rates = set_learning_rate(state.optimizer, config.adaptation.optimizer, step)
         batch = machine.to_device(batch)
         if iapc:
             terms = adaptation_step(
@@ -307,14 +289,21 @@ def adapt(
             shown = {"loss": _baseline_step(row, state, batch, config, machine)}
         # One transfer for all: every other would make a GPU wait again.
         entry = dict(zip(shown, torch.stack(list(shown.values())).tolist(), strict=True))
-        if not all(map(math.isfinite, entry.values())):
-            raise FloatingPointError(f"{row}: step {step} is not finite: {entry}")
+        broken = [f"{key} = {v}" for key, v in entry.items() if not math.isfinite(v)]
+        if broken:
+            raise checkpointer.diverged(step, ", ".join(broken))
+        entry |= {"learning_rate": rates[0], "learning_rate_head": rates[1]}
         state.history.append({"step": step, **entry})
+        log.write(state.history[-1])
         if step % 10 == 0:
             bar.set_postfix(loss=f"{entry['loss']:.3f}")
+        stall.phase(step, "saving its state")
         checkpointer.save_if_due(step + 1)
+        stall.phase(step + 1, "loading its batch")
+    stall.phase(steps, "looking at the score")
+    checkpointer.require_finite(steps)
     if watch is not None:
-        _watch(watch, steps, state)
+        _watch(watch, steps, state, log)
     return student.eval(), state.history
 
 
@@ -325,5 +314,6 @@ def _baseline_step(row, state, batch, config, machine) -> Tensor:
     return self_training_step(state.networks, state.optimizer, batch, config, machine, threshold)
 
 
-def _watch(watch, step: int, state: _Adaptation) -> None:
+def _watch(watch: Watcher, step: int, state: _Adaptation, log: TrainingLog) -> None:
     state.history.append({"step": step, "watched": watch(step, state.networks)})
+    log.write(state.history[-1], watch.pictures(step))

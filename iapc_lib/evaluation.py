@@ -25,6 +25,7 @@ from iapc_lib.deeplab import DeepLabV2, upsample
 from iapc_lib.hardware import Machine, prepare_machine
 from iapc_lib.presets import ConfigError
 from iapc_lib.sections import Evaluation
+from iapc_lib.stalls import progress
 
 
 @torch.no_grad()
@@ -72,6 +73,7 @@ def confusion_matrix(
     dataset = ImageDataset(records, config.image_size, classes)
     loader = machine.load(dataset, config.batch_size, collate=list)
     for batch in tqdm(loader, desc=description, disable=description is None):
+        progress()
         for size, items in itertools.groupby(batch, key=lambda item: item["size"]):
             images, labels = zip(*((item["image"], item["label"]) for item in items), strict=True)
             predictions = predict_labels(machine, network, torch.stack(images), size)

@@ -69,6 +69,28 @@ def make_optimizer(
     )
 
 
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict) -> None:
+    """Takes over an optimiser's memory (momentum, moments), not its settings: the new ones hold.
+
+    Args:
+        optimizer: of the training that goes on.
+        saved: `state_dict()` of the one that stopped.
+
+    Raises:
+        ValueError: that is of another kind, or its parameters are grouped otherwise.
+    """
+    kinds, layouts = [], []
+    own = optimizer.state_dict()["param_groups"]
+    for groups in (saved["param_groups"], own):
+        kinds.append("adamw" if "betas" in groups[0] else "sgd")
+        layouts.append([len(group["params"]) for group in groups])
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"the saved optimiser is {kinds[0]}, that of this run {kinds[1]}")
+    if layouts[0] != layouts[1]:
+        raise ValueError("the saved optimiser groups the parameters otherwise")
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
+
+
 def learning_rate(config: OptimizerConfig, step: int) -> float:
     """Rate of the body at a step: linear warm-up from a tenth, then polynomial decay.
 

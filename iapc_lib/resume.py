@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,10 @@ STATE_FORMAT = 2
 """Of the saved states; the parts of one of another format would not fit."""
 SAVE_EVERY_SECONDS = 10.0
 SAVE_PAUSE = 20  # at least so many times the duration of the last save
+
+
+class TrainingDiverged(FloatingPointError):
+    """A training became NaN or infinite; the message says at which step, in what, and what to do."""
 
 
 class Stateful(Protocol):
@@ -37,15 +42,23 @@ class Checkpointer:
     """
 
     def __init__(self, run: Run, name: str, state: Stateful, made_from: Mapping[str, Any]):
+        self.run, self.name = run, name
         self.path = self.path_of(run, name)
         self.state = state
         self.made_from = {"format": STATE_FORMAT, **made_from}
-        self.run = run
         self.began = self.saved = time.monotonic()
         self.save_seconds = 0.0
+        self.saved_step: int | None = None
 
-    def restore(self) -> int:
-        """Loads the saved state, if there is one; returns the step to go on with."""
+    def restore(self, steps: int | None = None) -> int:
+        """Loads the saved state, if there is one; returns the step to go on with.
+
+        Args:
+            steps: of the whole training.
+
+        Raises:
+            RunFolderError: the state is damaged, of a longer training, or of another optimiser.
+        """
         if not self.path.exists():
             return 0
         try:
@@ -56,7 +69,19 @@ class Checkpointer:
             ) from error
         if saved["made_from"] != self.made_from:
             return 0
-        self.state.load_state_dict(saved["state"])
+        if steps is not None and saved["step"] > steps:
+            raise RunFolderError(
+                f"{self.path}: is at step {saved['step']} of a training, this run has only {steps}; "
+                "give it more steps, or delete this file to start again"
+            )
+        try:
+            self.state.load_state_dict(saved["state"])
+        except ValueError as error:
+            raise RunFolderError(
+                f"{self.path}: {error}; set the optimiser as in the run that is continued, "
+                "or delete this file to start again"
+            ) from None
+        self.saved_step = saved["step"]
         self.run.seconds_before = saved.get("seconds", 0.0)
         return saved["step"]
 
@@ -64,10 +89,14 @@ class Checkpointer:
         """Saves when the last save is some seconds ago; `step` is the next one to run.
 
         A large network, slow to save, is saved less often: at most a twentieth of the time.
+
+        Raises:
+            TrainingDiverged: there is a NaN or infinite number in it; the saved one is kept.
         """
         began = time.monotonic()
         if began - self.saved < max(SAVE_EVERY_SECONDS, SAVE_PAUSE * self.save_seconds):
             return
+        self.require_finite(step)
         saved = {
             "step": step,
             "made_from": self.made_from,
@@ -78,8 +107,53 @@ class Checkpointer:
             torch.save(saved, temporary)
         self.saved = time.monotonic()
         self.save_seconds = self.saved - began
+        self.saved_step = step
+
+    def require_finite(self, step: int) -> None:
+        """Refuses a broken state, which a finite loss may hide; `step` is the next one to run.
+
+        Raises:
+            TrainingDiverged: there is a NaN or infinite number in it.
+        """
+        broken = list(_not_finite(self.state.state_dict()))
+        if broken:
+            more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+            raise self.diverged(step - 1, f"after it, in {', '.join(broken[:3])}{more}")
+
+    def diverged(self, step: int, what: str) -> TrainingDiverged:
+        """The error that says where a training broke, what is kept, and how to go on.
+
+        Args:
+            step: at which it was noticed.
+            what: is not finite.
+        """
+        config = self.run.config
+        section = "source_training" if self.name == "source_training" else "adaptation"
+        options = f" --variant {config.variant.name}" if config.variant else ""
+        if section == "adaptation" or self.saved_step is not None:
+            options += f" --continue-from {shlex.quote(str(self.run.folder))}"
+        rate = getattr(config, section).optimizer.learning_rate / 10
+        kept = "no state was saved before"
+        if self.saved_step is not None:
+            kept = f"the last good state, of step {self.saved_step}, is kept: {self.path}"
+        return TrainingDiverged(
+            f"{self.name}: step {step} is not finite: {what}\n{kept}\n"
+            "the same command would come to the same step; go on with other parameters, "
+            "such as a lower learning rate:\n"
+            f"iapc run CONFIG{options} --out NEW_FOLDER --set {section}.optimizer.learning_rate={rate:g}"
+        )
 
     @staticmethod
     def path_of(run: Run, name: str) -> Path:
         """Where the state of a training is saved; removed when its result is."""
         return run.path("states", f"{name}.pt")
+
+
+def _not_finite(value: Any, name: str = "") -> Iterator[str]:
+    """Names of the tensors in nested mappings and sequences that hold NaN or infinite numbers."""
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point() and not value.isfinite().all():
+            yield name
+    elif isinstance(value, Mapping | list | tuple):
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _not_finite(inner, f"{name}.{key}" if name else str(key))

@@ -147,13 +147,17 @@ def _run_notebook(run: Run, name: str, parameters: dict[str, Any]) -> None:
             cwd=project_root(),
         )
     except PapermillExecutionError as error:
+        message = error.evalue.strip().replace("\n", "\n  ")
+        # A training that diverged says itself how to go on; the same command would not.
+        again = "" if error.ename == "TrainingDiverged" else ", the same command goes on from there"
         raise NotebookFailed(
-            f"{name} stopped in cell {error.cell_index}: {error.ename}: {error.evalue}\n"
-            f"see {executed}; what was finished is kept, the same command goes on from there"
+            f"{name} stopped in cell {error.cell_index}: {error.ename}: {message}\n"
+            f"see {executed}; what was finished is kept{again}"
         ) from None
     except DeadKernelError:
         raise NotebookFailed(
-            f"{name}: its kernel died, most likely for want of memory; see {executed}; "
+            f"{name}: its kernel died, most likely for want of memory, or (then there is a "
+            f"traceback above) ended because it hung; see {executed}; "
             "what was finished is kept, the same command goes on from there"
         ) from None
     write_json(record, {"inputs": inputs, "seconds": round(time.monotonic() - began, 1)})

@@ -8,6 +8,7 @@ predictions/              predictions during adaptation
 snapshots/                networks during adaptation, where they are kept
 stages/NAME.json          one record a finished stage: its inputs, facts, seconds and provenance
 states/NAME.pt            where an unfinished training goes on; removed when it is done
+logs/                     what can be watched while a training runs; see `logs`
 figures/, notebooks/      pictures and executed notebooks
 results.json              the scores
 """

@@ -214,3 +214,5 @@ class Hardware(Section):
     """Processes that load images."""
     cache: str | None = None
     """Folder for decoded copies of the training images; none: they are decoded at every use."""
+    stall_seconds: Positive | None = 1800.0
+    """A training stops when a step makes no progress for so long; none: it waits for ever."""

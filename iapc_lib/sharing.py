@@ -41,7 +41,8 @@ def take_over(run: Run, base: Run, unfinished: bool = False) -> list[str]:
         run: open run folder.
         base: open run folder with the same `SETTINGS`.
         unfinished: take the saved states of its unfinished trainings, too: they go on here,
-            under this run's parameters.
+            under this run's parameters. The training of its source network may be one of them;
+            then `source_training` may differ.
 
     Returns:
         Names of the stages and states that were taken.
@@ -49,13 +50,16 @@ def take_over(run: Run, base: Run, unfinished: bool = False) -> list[str]:
     Raises:
         RunFolderError: the settings differ, or the base has no source network.
     """
-    different = [key for key in SETTINGS if getattr(run.config, key) != getattr(base.config, key)]
+    trained = base.path("stages", "source_network.json").exists()
+    training = unfinished and not trained and base.path("states", "source_training.pt").exists()
+    same = [key for key in SETTINGS if not (training and key == "source_training")]
+    different = [key for key in same if getattr(run.config, key) != getattr(base.config, key)]
     if different:
         raise RunFolderError(
             f"{base.folder}: cannot be the base of {run.folder}: its {', '.join(different)} "
             "differ; choose another one with --base, or leave it out"
         )
-    if not base.path("stages", "source_network.json").exists():
+    if not trained and not training:
         raise RunFolderError(
             f"{base.folder}: has no finished source network to take over; run it first, "
             "or leave out --base"

@@ -29,11 +29,13 @@ from iapc_lib.data.names import data_name
 from iapc_lib.data.views import draw_order
 from iapc_lib.deeplab import DeepLabV2, upsample
 from iapc_lib.hardware import Machine
+from iapc_lib.logs import TrainingLog
 from iapc_lib.losses import weighted_cross_entropy
-from iapc_lib.optimizers import make_optimizer, set_learning_rate
+from iapc_lib.optimizers import make_optimizer, restore_optimizer, set_learning_rate
 from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run, file_hash
 from iapc_lib.sections import SourceTraining
+from iapc_lib.stalls import StallWatch
 
 
 def photometric_jitter(image: np.ndarray, strength: float, rng: random.Random) -> np.ndarray:
@@ -133,7 +135,7 @@ class _Training:
 
     def load_state_dict(self, state: dict) -> None:
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_optimizer(self.optimizer, state["optimizer"])
         self.history = state["history"]
 
 
@@ -145,12 +147,19 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
         records: labelled source images.
 
     Returns:
-        The network in evaluation mode, and the history: a dict per step with `step`, `loss`
-        and `learning_rate`.
+        The network in evaluation mode, and the history: a dict per step with `step`, `loss`,
+        and the rates `learning_rate` and `learning_rate_head`.
 
     Raises:
-        FloatingPointError: the loss became NaN or infinite; names the step.
+        TrainingDiverged: it became NaN or infinite; names the step.
+        StallError: a step took longer than `hardware.stall_seconds`.
     """
+    stall = StallWatch("source training", run.config.hardware.stall_seconds)
+    with stall, TrainingLog(run, "source") as log:
+        return _train_source(run, records, stall=stall, log=log)
+
+
+def _train_source(run, records, *, stall, log):
     config, machine = run.config.source_training, run.machine
     classes = run.config.class_set
     imagenet = imagenet_file(run.config)
@@ -163,12 +172,15 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
         "imagenet": imagenet and file_hash(imagenet),
     }
     checkpointer = Checkpointer(run, "source_training", training, made_from)
-    start = checkpointer.restore()
+    start = checkpointer.restore(config.steps)
+    log.begin(start, training.history)
     dataset = SourceDataset(records, config, classes, run.config.seed)
     positions = range(start * config.batch_size, config.steps * config.batch_size)
     loader = machine.load(dataset, config.batch_size, positions)
+    stall.phase(start, "loading its batch")
     bar = tqdm(loader, desc="Source training", initial=start, total=config.steps)
     for step, (images, labels) in enumerate(bar, start=start):
+        stall.phase(step, "computing")
         rates = set_learning_rate(training.optimizer, config.optimizer, step)
         labels = labels.to(machine.device)
         logits = machine.forward(training.network, images).logits
@@ -179,12 +191,17 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
         )
         loss = per_pixel.sum() / weight_sum.clamp(min=1)
         if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"source training: the loss of step {step} is {loss.item()}")
+            raise checkpointer.diverged(step, f"loss = {loss.item()}")
         training.optimizer.zero_grad()
         loss.backward()
         training.optimizer.step()
-        training.history.append({"step": step, "loss": loss.item(), "learning_rate": rates[0]})
+        entry = {"learning_rate": rates[0], "learning_rate_head": rates[1]}
+        training.history.append({"step": step, "loss": loss.item(), **entry})
+        log.write(training.history[-1])
         if step % 10 == 0:
             bar.set_postfix(loss=f"{loss.item():.3f}")
+        stall.phase(step, "saving its state")
         checkpointer.save_if_due(step + 1)
+        stall.phase(step + 1, "loading its batch")
+    checkpointer.require_finite(config.steps)
     return training.network.eval(), training.history

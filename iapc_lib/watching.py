@@ -6,9 +6,19 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from iapc_lib.adaptation import Networks
 from iapc_lib.checkpoints import save_network
-from iapc_lib.data.dataset import ImageDataset, write_train_ids
+from iapc_lib.classes import colorize
+from iapc_lib.data.dataset import (
+    ImageDataset,
+    read_original,
+    read_train_ids,
+    resize_image,
+    resize_label,
+    write_train_ids,
+)
 from iapc_lib.data.layouts import Record
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.evaluation import predict_labels, score_records
@@ -16,6 +26,8 @@ from iapc_lib.runs import Run, atomic_path
 
 WATCHED_IMAGES = 3
 """Whose predictions are kept."""
+PICTURE_WIDTH = 512
+"""Pixels of a watched image in TensorBoard, at most."""
 WATCHES_PER_RUN = 6
 """Looks during an adaptation, evenly spread, besides the one at its end."""
 
@@ -55,13 +67,31 @@ class Watch:
         student.train()
         return found
 
+    def pictures(self, step: int) -> dict[str, np.ndarray]:
+        """What was looked at at a step, by place, (H, W, 3) uint8 RGB.
+
+        Side by side: the image, the student's prediction and, where it counts, the memory's.
+        """
+        height, width = self.run.config.evaluation.image_size
+        width, height = min(width, PICTURE_WIDTH), height * min(width, PICTURE_WIDTH) // width
+        pictures = {}
+        for place in range(min(WATCHED_IMAGES, len(self.records))):
+            image = resize_image(read_original(self.records[place]), (height, width))
+            beside = [np.asarray(image)]
+            for folder in ((), ("memory",)):
+                path = self.run.path("predictions", self.method, *folder, _picture(place, step))
+                if path.exists():
+                    beside.append(colorize(resize_label(read_train_ids(path), (height, width))))
+            pictures[str(place)] = np.concatenate(beside, axis=1)
+        return pictures
+
     def _predict(self, step: int, network: DeepLabV2, *folder: str) -> None:
         classes = self.run.config.class_set
         images = ImageDataset(self.records, self.run.config.evaluation.image_size, classes)
         for place in range(min(WATCHED_IMAGES, len(images))):
             item = images[place]
             label = predict_labels(self.run.machine, network, item["image"][None], item["size"])[0]
-            path = self.run.path(*folder, f"{place}_{step:06d}.png")
+            path = self.run.path(*folder, _picture(place, step))
             with atomic_path(path) as temporary:
                 write_train_ids(temporary, classes.train_id_of_channel[label.cpu().numpy()])
 
@@ -70,3 +100,7 @@ class Watch:
             path = self.run.path("snapshots", self.method, f"{name}_{step:06d}.safetensors")
             what = f"{name} of {self.method} after {step} updates"
             save_network(path, network, self.run.config, what=what)
+
+
+def _picture(place: int, step: int) -> str:
+    return f"{place}_{step:06d}.png"

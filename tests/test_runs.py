@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from iapc_lib import adaptation, resume, runs, stages
 from iapc_lib.data.dataset import read_image, to_tensor
 from iapc_lib.deeplab import DeepLabV2
+from iapc_lib.first_prototypes import dataset_prototypes
 from iapc_lib.objective import memory_prototypes
 from iapc_lib.presets import ConfigError, load_config
 from iapc_lib.runs import RunFolderError, open_run, write_json
@@ -280,7 +281,7 @@ def test_fixed_prototypes_are_means_over_the_images_that_have_the_class(tmp_path
     stages.adapted_network(run)
     memory = stages.source_network(run).train()
     records, _ = stages.pseudo_labels(run)
-    fixed = adaptation.dataset_prototypes(memory, records, run.config, run.machine)
+    fixed = dataset_prototypes(memory, records, run.config, run.machine)
     before = memory.bn1.running_mean.clone()
     images = torch.stack([to_tensor(read_image(record.image)) for record in records])
     seeing = copy.deepcopy(memory)
