@@ -257,7 +257,7 @@ def _adapt(run, row, teacher, records, pseudo_labels, watch, watch_every, *, sta
     )
     loader = machine.load(dataset, batch_size, range(start * batch_size, steps * batch_size))
     student = state.networks.student
-    if iapc and start == 0:
+    if iapc and state.prototypes is None:
         state.prototypes = initial_prototypes(state.networks.memory, records, config, machine)
     stall.phase(start, "loading its batch")
     bar = tqdm(loader, desc=f"Adaptation ({row})", initial=start, total=steps)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from tqdm import tqdm
 
 from iapc_lib.runs import Run, RunFolderError, atomic_path
 
@@ -68,6 +69,7 @@ class Checkpointer:
                 f"{self.path}: the saved state cannot be read ({error}); delete it to start again"
             ) from error
         if saved["made_from"] != self.made_from:
+            tqdm.write(f"{self.path}: is of other data or networks; the training starts again")
             return 0
         if steps is not None and saved["step"] > steps:
             raise RunFolderError(
@@ -129,9 +131,10 @@ class Checkpointer:
         """
         config = self.run.config
         section = "source_training" if self.name == "source_training" else "adaptation"
-        options = f" --variant {config.variant.name}" if config.variant else ""
+        folder = shlex.quote(str(self.run.folder))
+        options = ""
         if section == "adaptation" or self.saved_step is not None:
-            options += f" --continue-from {shlex.quote(str(self.run.folder))}"
+            options = f" --continue-from {folder}"
         rate = getattr(config, section).optimizer.learning_rate / 10
         kept = "no state was saved before"
         if self.saved_step is not None:
@@ -140,7 +143,7 @@ class Checkpointer:
             f"{self.name}: step {step} is not finite: {what}\n{kept}\n"
             "the same command would come to the same step; go on with other parameters, "
             "such as a lower learning rate:\n"
-            f"iapc run CONFIG{options} --out NEW_FOLDER --set {section}.optimizer.learning_rate={rate:g}"
+            f"iapc run {folder}{options} --out NEW_FOLDER --set {section}.optimizer.learning_rate={rate:g}"
         )
 
     @staticmethod
