@@ -6,6 +6,7 @@ The tables over what was read are those of `study_tables`.
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class Runs:
     study. `commit`: the code that wrote the scores; `stage_commits`, `sources` (hashes): all the
     code that was at work, from source training on; `modified`: some of it had changes that no
     commit holds. `settings` and `shared_settings` are fingerprints of the configuration, see
-    `remarks`.
+    `remarks`; a run with other settings than most of its `key` is kept apart, as `key [2]`.
 
     `set_aside`: files that were not used (`path`, `reason`). `unfinished`: runs without scores
     (`run`, `state`: failed, unfinished or missing, `reason`).
@@ -71,10 +72,10 @@ class Runs:
                     f"{_grouped(group, 'shared_settings')}; their scores cannot be compared"
                 )
         for (scenario, key), group in self.rows.groupby(["scenario", "key"], sort=False):
-            if group["settings"].nunique() > 1:
+            if key.endswith("]"):
                 found.append(
-                    f"{scenario}, {key}: its seeds ran with different settings: "
-                    f"{_grouped(group, 'settings')}; their mean is of no one method"
+                    f"{scenario}, {key}: {', '.join(group['folder'])} ran with other settings than "
+                    f"most runs of {key.rpartition(' [')[0]}, and are kept apart"
                 )
         runs = self.rows.drop_duplicates("folder")
         if len({version for versions in runs["sources"] for version in versions.split()}) > 1:
@@ -123,10 +124,11 @@ def read_runs(folder: str | Path, study: str | Path | Mapping[str, Any] | None =
             set_aside.append((place, str(error)))
         else:
             for line in found:
-                first = lines.setdefault((line["scenario"], line["seed"], line["key"]), line)
+                same = ("scenario", "seed", "key", "settings")
+                first = lines.setdefault(tuple(line[name] for name in same), line)
                 if first is not line:
                     set_aside.append((place, _conflict(first, line)))
-    rows = _sorted(pd.DataFrame(list(lines.values())), expected)
+    rows = _sorted(pd.DataFrame(_kept_apart(list(lines.values()))), expected)
     return Runs(
         rows,
         pd.DataFrame(set_aside, columns=["path", "reason"]),
@@ -159,14 +161,17 @@ def _lines(results: Any, folder: str) -> Iterator[dict[str, Any]]:
         made_by = [code, *(stage["code"] for stage in provenance["stages"].values())]
         commits = sorted({version["git"] for version in made_by if version["git"]})
         config = _with_defaults(provenance["config"])
+        if not (isinstance(results["scenario"], str) and isinstance(results["seed"], int)):
+            raise ValueError("damaged: its scenario or seed is none")
+        settings = fingerprint(_settings(config))
+        shared = fingerprint(_settings({k: config[k] for k in SETTINGS}))
         about = {
             "folder": folder,
             "commit": code["git"],
             "modified": any(commit.endswith("-dirty") for commit in commits),
             "sources": " ".join(sorted({version["sources_sha256"] for version in made_by})),
             "stage_commits": " ".join(commits),
-            "settings": fingerprint(_settings(config)),
-            "shared_settings": fingerprint(_settings({k: config[k] for k in SETTINGS})),
+            "shared_settings": shared,
             "time": provenance["time"],
         }
         for row, scores in results["scores"].items():
@@ -177,6 +182,8 @@ def _lines(results: Any, folder: str) -> Iterator[dict[str, Any]]:
                 "title": row_title(results, row),
                 **{name: _number(scores[name]) for name in MIOU},
                 **about,
+                # Nothing else matters where nothing is adapted.
+                "settings": shared if row in ("source_only", "bn_recomputed") else settings,
                 **{CLASS_PREFIX + name: _number(value) for name, value in scores["iou"].items()},
             }
     except (KeyError, TypeError, AttributeError) as error:
@@ -203,6 +210,19 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in config.items()
         if key not in aside
     }
+
+
+def _kept_apart(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines with other settings than most of their key get a key of their own: no mean mixes them."""
+    kinds: dict[tuple, Counter] = defaultdict(Counter)
+    for line in lines:
+        kinds[line["scenario"], line["key"]][line["settings"]] += 1
+    for line in lines:
+        ranked = [kind for kind, _ in kinds[line["scenario"], line["key"]].most_common()]
+        if (number := ranked.index(line["settings"])) > 0:
+            line["key"] += f" [{number + 1}]"
+            line["title"] += f" [{number + 1}]"
+    return lines
 
 
 def _conflict(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

@@ -145,7 +145,8 @@ def _latex(table: pd.DataFrame) -> str:
     styler = styler.format_index(axis="columns", escape="latex")
     numeric = [pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]
     columns = "".join("r" if is_number else "l" for is_number in numeric)
-    return styler.to_latex(hrules=True, column_format=columns)
+    text = styler.to_latex(hrules=True, column_format=columns)
+    return text.replace("->", r"$\rightarrow$").replace("±", r"$\pm$")
 
 
 def _class_columns(rows: pd.DataFrame) -> list[str]:
