@@ -13,13 +13,22 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 from iapc_lib.config import RunConfig
 from iapc_lib.presets import ConfigError
 from iapc_lib.runs import Run
+from iapc_lib.sections import AdaptedRow
 
 TAIL = 2000
 """Characters of output that are shown when processes die without a word."""
+
+
+def trainings(config: RunConfig) -> list[str]:
+    """What a run of this configuration trains: `source_training`, and rows that are adapted."""
+    trained = [] if config.source.checkpoint or config.variant else ["source_training"]
+    rows = [config.variant.row] if config.variant else config.adaptation.methods
+    return trained + [row for row in rows if row in get_args(AdaptedRow)]
 
 
 def training_processes(config: RunConfig, training: str) -> int:

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import pickle
-import sys
 import threading
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
@@ -18,6 +17,7 @@ from functools import partialmethod
 from pathlib import Path
 from typing import Any, get_args
 
+from accelerate import PartialState
 from tqdm.auto import tqdm
 
 from iapc_lib import stages
@@ -71,7 +71,6 @@ def train_part(
             prepared = stages.training_inputs(run, training)
         stages.train(run, training, *prepared)
         world.accelerator.wait_for_everyone()
-    world.accelerator.end_training()
 
 
 def _refuse_unprepared(run: Run, training: str) -> None:
@@ -104,10 +103,13 @@ def main(arguments: list[str] | None = None) -> None:
         if given.failure:
             _leave(error, given.failure)
         raise
+    PartialState().destroy_process_group()
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin, whose buffer this thread would hold when the interpreter ends.
+    while os.read(0, 1):
+        pass
     os._exit(1)
 
 

@@ -14,7 +14,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 WAIT_HOURS = 12
 """The others wait so long at most while the main process scores `dev`, or one starts late."""
@@ -114,6 +113,20 @@ class AcceleratedWorld(World):
         return self.accelerator.prepare_model(network)
 
 
+class _Sum(torch.autograd.Function):
+    """Sum over the processes; so is its gradient, for every process used what all gave."""
+
+    @staticmethod
+    def forward(context, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient)
+
+
 class SynchronisedBatchNorm(nn.BatchNorm2d):
     """BatchNorm over the images of all processes, for tensors that `nn.SyncBatchNorm` refuses.
 
@@ -126,8 +139,8 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         processes = torch.distributed.get_world_size()
         values = x.to(self.running_mean.dtype)
-        mean = all_reduce(values.mean((0, 2, 3), keepdim=True)) / processes
-        variance = all_reduce((values - mean).square().mean((0, 2, 3), keepdim=True)) / processes
+        mean = _Sum.apply(values.mean((0, 2, 3), keepdim=True)) / processes
+        variance = _Sum.apply((values - mean).square().mean((0, 2, 3), keepdim=True)) / processes
         with torch.no_grad():
             count = processes * values.numel() / values.shape[1]
             self.num_batches_tracked.add_(1)
