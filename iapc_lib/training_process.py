@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from accelerate import PartialState
+from tqdm import tqdm as TextBar
 from tqdm.auto import tqdm
 
 from iapc_lib import stages
@@ -64,8 +65,10 @@ def train_part(
     _refuse_unprepared(run, training)
     world = AcceleratedWorld(cpu=machine.device.type == "cpu")
     run.machine = replace(machine, world=world)
-    if not world.main:  # one bar is enough
-        tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
+    # One bar is enough, as text: a widget would use the sockets of the kernel that was forked.
+    tqdm.__bases__ = (TextBar,)
+    if not world.main:
+        TextBar.__init__ = partialmethod(TextBar.__init__, disable=True)
     with run.lock() if world.main and not locked else nullcontext():
         with world.accelerator.main_process_first():  # it makes the decoded copies, if any
             prepared = stages.training_inputs(run, training)
