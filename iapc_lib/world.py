@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
 WAIT_HOURS = 12
@@ -82,11 +82,7 @@ class AcceleratedWorld(World):
         self.accelerator = Accelerator(
             cpu=cpu,
             mixed_precision="no",  # `Machine.forward` sees to precision
-            kwargs_handlers=[
-                # Synchronised BatchNorm has the same statistics everywhere.
-                DistributedDataParallelKwargs(broadcast_buffers=False),
-                InitProcessGroupKwargs(timeout=timedelta(hours=WAIT_HOURS)),
-            ],
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=WAIT_HOURS))],
         )
         self.processes = self.accelerator.num_processes
         self.rank = self.accelerator.process_index
