@@ -12,6 +12,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -56,12 +57,15 @@ def training_processes(config: RunConfig, training: str) -> int:
     return processes
 
 
-def train_together(run: Run, training: str) -> None:
+def train_together(run: Run, training: str) -> float:
     """Trains in `hardware.processes` processes; does nothing where one is enough.
 
     Args:
         run: open run folder, whose lock this process holds.
         training: as in `training_processes`; what it starts from is in the folder.
+
+    Returns:
+        Seconds that it took.
 
     Raises:
         Exception: whatever the first process that failed raised.
@@ -69,7 +73,8 @@ def train_together(run: Run, training: str) -> None:
     """
     processes = training_processes(run.config, training)
     if processes == 1:
-        return
+        return 0.0
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         failure = Path(folder) / "failure.pickle"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -85,6 +90,7 @@ def train_together(run: Run, training: str) -> None:
             f"{training}: its {processes} processes ended with status {status}, most likely for "
             f"want of memory; what was saved is kept, the same command goes on from there\n{tail}"
         )
+    return time.monotonic() - began
 
 
 def _run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:

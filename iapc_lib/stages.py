@@ -16,7 +16,7 @@ from iapc_lib.adaptation import adapt
 from iapc_lib.checkpoints import add_to_description, imagenet_file, load_network, save_network
 from iapc_lib.classes import CLASS_SETS
 from iapc_lib.config import RunConfig
-from iapc_lib.data.cache import cached_records, training_sizes
+from iapc_lib.data.cache import with_copies
 from iapc_lib.data.layouts import (
     DataError,
     Record,
@@ -69,15 +69,6 @@ def data(run: Run) -> dict[str, Path]:
             except OSError as error:
                 raise RunFolderError(f"{root}: cannot be written ({error.strerror})") from error
     return roots
-
-
-def with_copies(run: Run, domain: str, records: list[Record]) -> list[Record]:
-    """Training records of `source` or `target`, with decoded copies where there is a cache."""
-    folder = run.config.hardware.cache
-    if folder is None:
-        return records
-    sizes, original = training_sizes(run.config, domain)
-    return cached_records(records, resolve(folder), sizes, original)
 
 
 def labelled_source(run: Run) -> tuple[list[Record], list[Record]]:
@@ -228,13 +219,15 @@ def training_inputs(run: Run, training: str) -> tuple:
 
 def train(run: Run, training: str, *inputs: Any) -> tuple[DeepLabV2, list[dict[str, Any]]]:
     """Trains on `training_inputs`, in several processes where the run wants that."""
-    if run.machine.world.processes == 1:
-        train_together(run, training)
+    together = train_together(run, training) if run.machine.world.processes == 1 else 0.0
     if training == "source_training":
-        return train_source(run, *inputs)
-    watch_every = max(1, -(-run.config.adaptation.steps // WATCHES_PER_RUN))
-    watch = Watch(run, training, watched_records(run))
-    return adapt(run, training, *inputs, watch, watch_every)
+        network, history = train_source(run, *inputs)
+    else:
+        watch_every = max(1, -(-run.config.adaptation.steps // WATCHES_PER_RUN))
+        watch = Watch(run, training, watched_records(run))
+        network, history = adapt(run, training, *inputs, watch, watch_every)
+    run.seconds_before -= together  # the saved state counts them too
+    return network, history
 
 
 def watched_records(run: Run) -> list[Record]:
