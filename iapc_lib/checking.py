@@ -28,6 +28,7 @@ from iapc_lib.data.layouts import (
     target_records,
 )
 from iapc_lib.hardware import prepare_machine, step_bytes, total_memory
+from iapc_lib.launching import training_processes, trainings
 from iapc_lib.presets import ConfigError, resolve
 from iapc_lib.runs import Run, existing_parent, free_megabytes
 from iapc_lib.watching import WATCHES_PER_RUN
@@ -148,10 +149,12 @@ def preflight(run: Run) -> None:
     """A quick check before a run starts.
 
     Raises:
-        ConfigError: a GPU is asked for and not there.
+        ConfigError: a GPU is asked for and not there, or a batch cannot be divided among processes.
         CannotStart: something is missing or cannot be used; a line for each reason.
     """
     run.machine  # noqa: B018  refuses a GPU that is not there
+    for training in trainings(run.config):
+        training_processes(run.config, training)
     if problems := check(run.config, run.folder, PREFLIGHT_IMAGES).problems:
         raise CannotStart("\n".join(problems))
 

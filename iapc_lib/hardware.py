@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from iapc_lib.config import RunConfig
 from iapc_lib.deeplab import DeepLabV2, Prediction, network_input
 from iapc_lib.presets import ConfigError
 from iapc_lib.sections import Hardware as HardwareConfig
+from iapc_lib.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Machine:
     device: torch.device
     autocast: bool
     workers: int = 0
+    world: World = ALONE
+    """The processes that train together."""
 
     @property
     def description(self) -> str:
@@ -38,9 +41,9 @@ class Machine:
             return torch.cuda.get_device_name(self.device)
         return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
-    def forward(self, network: DeepLabV2, images: Tensor) -> Prediction:
+    def forward(self, network: nn.Module, images: Tensor) -> Prediction:
         """uint8 RGB images (N, 3, H, W) through a network; logits and features in full precision."""
-        weights = network.conv1.weight
+        weights = next(network.parameters())
         inputs = network_input(images.to(weights.device, non_blocking=True)).to(weights.dtype)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             prediction = network(inputs)
@@ -72,13 +75,15 @@ def prepare_machine(config: HardwareConfig) -> Machine:
     """The machine that `config.hardware` names, set to repeatable arithmetic.
 
     Raises:
-        ConfigError: CUDA is asked for and not there.
+        ConfigError: CUDA is asked for and not there, or for more processes than GPUs.
     """
     # cuBLAS repeats its sums in one order only with a fixed work space.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("hardware.device is 'cuda', but torch finds no GPU; allowed: auto, cpu")
     use_cuda = config.device != "cpu" and torch.cuda.is_available()
+    if use_cuda and config.processes > (gpus := torch.cuda.device_count()):
+        raise ConfigError(f"hardware.processes: {config.processes} GPUs are wanted, {gpus} visible")
     device = torch.device("cuda" if use_cuda else "cpu")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False

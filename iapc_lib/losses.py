@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from iapc_lib.classes import IGNORE
+from iapc_lib.world import ALONE, World
 
 
 class ClassWeights(NamedTuple):
@@ -27,7 +28,11 @@ class ClassWeights(NamedTuple):
 
 
 def class_weights(
-    labels: Tensor, often: Tensor, ceiling: float = 7.0, rare_class_pixels: int = 64 * 64
+    labels: Tensor,
+    often: Tensor,
+    ceiling: float = 7.0,
+    rare_class_pixels: int = 64 * 64,
+    world: World = ALONE,
 ) -> ClassWeights:
     """Class weights from the pixel counts of a batch (method.md, 5).
 
@@ -36,11 +41,13 @@ def class_weights(
         often: (K,) float, as the previous update returned it; ones at the start.
         ceiling: weight of a class that is rare in the batch.
         rare_class_pixels: a class with fewer pixels per image is rare, absent ones included.
+        world: the processes that hold the batch's images; pixels of all are counted.
     """
     # bincount would make a GPU wait for its host, a repeatable scatter_add would sort all pixels.
     classes = torch.arange(len(often), device=labels.device)
-    counts = (labels.flatten() == classes[:, None]).sum(dim=1)
-    rare = 1 + (ceiling - 1) * (counts < rare_class_pixels * len(labels)).to(often.dtype)
+    counts = world.sum((labels.flatten() == classes[:, None]).sum(dim=1))
+    few = rare_class_pixels * len(labels) * world.processes
+    rare = 1 + (ceiling - 1) * (counts < few).to(often.dtype)
     absent = 1 + (ceiling - 1) * (counts == 0).to(often.dtype)
     often = 0.9 * often + 0.1 * absent
     return ClassWeights(rare * often, often)

@@ -45,6 +45,7 @@ class Checkpointer:
     def __init__(self, run: Run, name: str, state: Stateful, made_from: Mapping[str, Any]):
         self.run, self.name = run, name
         self.path = self.path_of(run, name)
+        self.writes = run.machine.world.main
         self.state = state
         self.made_from = {"format": STATE_FORMAT, **made_from}
         self.began = self.saved = time.monotonic()
@@ -95,10 +96,15 @@ class Checkpointer:
         Raises:
             TrainingDiverged: there is a NaN or infinite number in it; the saved one is kept.
         """
-        began = time.monotonic()
-        if began - self.saved < max(SAVE_EVERY_SECONDS, SAVE_PAUSE * self.save_seconds):
+        if time.monotonic() - self.saved >= max(SAVE_EVERY_SECONDS, SAVE_PAUSE * self.save_seconds):
+            self.save(step)
+
+    def save(self, step: int) -> None:
+        """Saves now; of processes that train together, the main one does."""
+        if not self.writes:
             return
         self.require_finite(step)
+        began = time.monotonic()
         saved = {
             "step": step,
             "made_from": self.made_from,
@@ -118,7 +124,7 @@ class Checkpointer:
             TrainingDiverged: there is a NaN or infinite number in it.
         """
         broken = list(_not_finite(self.state.state_dict()))
-        if broken:
+        if broken and self.writes:
             more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
             raise self.diverged(step - 1, f"after it, in {', '.join(broken[:3])}{more}")
 

@@ -95,7 +95,7 @@ def run_notebooks(
     run = open_run(preset, out or fields.get("out"), seed, overrides, variant)
     given = base or continue_from
     taken_from = read_run(given) if given else run.config.variant and run_beside(run)
-    gpus = 1 if run.machine.device.type == "cuda" else 0
+    gpus = run.config.hardware.processes if run.machine.device.type == "cuda" else 0
     with run.lock(".runner.lock", -1 if wait else LOCK_WAIT_SECONDS), claimed_gpus(gpus):
         preflight(run)
         if taken_from:

@@ -16,7 +16,7 @@ from iapc_lib.adaptation import adapt
 from iapc_lib.checkpoints import add_to_description, imagenet_file, load_network, save_network
 from iapc_lib.classes import CLASS_SETS
 from iapc_lib.config import RunConfig
-from iapc_lib.data.cache import cached_records, training_sizes
+from iapc_lib.data.cache import with_copies
 from iapc_lib.data.layouts import (
     DataError,
     Record,
@@ -29,6 +29,7 @@ from iapc_lib.data.miniature import write_world
 from iapc_lib.data.names import source_name, target_name
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.evaluation import recompute_batchnorm, score_records
+from iapc_lib.launching import train_together
 from iapc_lib.presets import resolve
 from iapc_lib.pseudo_labels import pseudo_label_path, write_pseudo_labels
 from iapc_lib.resume import Checkpointer
@@ -70,15 +71,6 @@ def data(run: Run) -> dict[str, Path]:
     return roots
 
 
-def with_copies(run: Run, domain: str, records: list[Record]) -> list[Record]:
-    """Training records of `source` or `target`, with decoded copies where there is a cache."""
-    folder = run.config.hardware.cache
-    if folder is None:
-        return records
-    sizes, original = training_sizes(run.config, domain)
-    return cached_records(records, resolve(folder), sizes, original)
-
-
 def labelled_source(run: Run) -> tuple[list[Record], list[Record]]:
     """The source's training and validation records, for looking at images with labels.
 
@@ -113,8 +105,8 @@ def source_network(run: Run) -> DeepLabV2:
             network, _ = load_network(resolve(given), run.config)
             history = []
         else:
-            train = with_copies(run, "source", source_records(run.config)[0])
-            network, history = train_source(run, train)
+            training = "source_training"
+            network, history = train(run, training, *training_inputs(run, training))
         save_network(path, network, run.config, what="source network", provenance=run.provenance())
         write_json(run.path("history_source.json"), history)
         return {"sha256": file_hash(path), "imagenet_sha256": imagenet and file_hash(imagenet)}
@@ -195,23 +187,10 @@ def adapted_network(run: Run, method: str = "iapc") -> DeepLabV2:
         return bn_recomputed_network(run)
     path = adapted_path(run, method)
     bn_teacher = method == "iapc_bn_teacher"
-    teacher = bn_recomputed_network(run) if bn_teacher else source_network(run)
-    records, labels = pseudo_labels(run, bn_teacher)
-    used = range(len(records))
-    if (share := run.config.adaptation.target_share) < 1:
-        used = np.linspace(0, len(records) - 1, max(1, round(share * len(records)))).astype(int)
-    records, labels = [records[i] for i in used], [labels[i] for i in used]
+    teacher, records, labels = training_inputs(run, method)
 
     def make() -> dict[str, Any]:
-        network, history = adapt(
-            run,
-            method,
-            teacher,
-            records,
-            labels,
-            watch=Watch(run, method, watched_records(run)),
-            watch_every=max(1, -(-run.config.adaptation.steps // WATCHES_PER_RUN)),
-        )
+        network, history = train(run, method, teacher, records, labels)
         if bn_teacher:
             network = recompute_batchnorm(run.machine, network, records, run.config.evaluation)
         save_network(path, network, run.config, what=method, provenance=run.provenance())
@@ -223,6 +202,32 @@ def adapted_network(run: Run, method: str = "iapc") -> DeepLabV2:
     run.stage(f"adaptation_{method}", inputs, make, [path])
     Checkpointer.path_of(run, f"adaptation_{method}").unlink(missing_ok=True)
     return load_network(path, run.config)[0].to(run.machine.device)
+
+
+def training_inputs(run: Run, training: str) -> tuple:
+    """Source records of `source_training`; of an adapted row teacher, records, pseudo-labels."""
+    if training == "source_training":
+        return (with_copies(run, "source", source_records(run.config)[0]),)
+    bn_teacher = training == "iapc_bn_teacher"
+    teacher = bn_recomputed_network(run) if bn_teacher else source_network(run)
+    records, labels = pseudo_labels(run, bn_teacher)
+    used = range(len(records))
+    if (share := run.config.adaptation.target_share) < 1:
+        used = np.linspace(0, len(records) - 1, max(1, round(share * len(records)))).astype(int)
+    return teacher, [records[i] for i in used], [labels[i] for i in used]
+
+
+def train(run: Run, training: str, *inputs: Any) -> tuple[DeepLabV2, list[dict[str, Any]]]:
+    """Trains on `training_inputs`, in several processes where the run wants that."""
+    together = train_together(run, training) if run.machine.world.processes == 1 else 0.0
+    if training == "source_training":
+        network, history = train_source(run, *inputs)
+    else:
+        watch_every = max(1, -(-run.config.adaptation.steps // WATCHES_PER_RUN))
+        watch = Watch(run, training, watched_records(run))
+        network, history = adapt(run, training, *inputs, watch, watch_every)
+    run.seconds_before -= together  # the saved state counts them too
+    return network, history
 
 
 def watched_records(run: Run) -> list[Record]:

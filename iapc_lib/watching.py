@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from iapc_lib.data.layouts import Record
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.evaluation import predict_labels, score_records
 from iapc_lib.runs import Run, atomic_path
+from iapc_lib.world import local_copy
 
 WATCHED_IMAGES = 3
 """Whose predictions are kept."""
@@ -55,7 +55,7 @@ class Watch:
         self._keep(step, "student", student)
         if self.method in ("iapc", "iapc_bn_teacher"):  # baselines have no memory
             # A copy in train mode: as it is used, and its own statistics stay as they are.
-            memory = copy.deepcopy(networks.memory)
+            memory = local_copy(networks.memory)
             self._predict(step, memory, "predictions", self.method, "memory")
             self._keep(step, "memory", networks.memory)
         found = {}

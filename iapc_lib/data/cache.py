@@ -32,7 +32,9 @@ from tqdm.auto import tqdm
 from iapc_lib.config import RunConfig
 from iapc_lib.data.dataset import read_image, resize_image
 from iapc_lib.data.layouts import Copies, DataError, Record
+from iapc_lib.presets import resolve
 from iapc_lib.runs import (
+    Run,
     RunFolderError,
     atomic_path,
     file_hash,
@@ -62,6 +64,15 @@ def training_sizes(config: RunConfig, domain: str) -> tuple[list[Size], bool]:
         fixed = config.source_training.scale_range == (1.0, 1.0)
         return ([config.source_training.image_size] if fixed else []), not fixed
     return [config.views.image_size, config.views.clean_size], True
+
+
+def with_copies(run: Run, domain: str, records: list[Record]) -> list[Record]:
+    """Training records of `source` or `target`, with decoded copies where there is a cache."""
+    folder = run.config.hardware.cache
+    if folder is None:
+        return records
+    sizes, original = training_sizes(run.config, domain)
+    return cached_records(records, resolve(folder), sizes, original)
 
 
 def cached_records(
