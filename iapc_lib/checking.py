@@ -99,6 +99,11 @@ def check(config: RunConfig, folder: Path, limit: int | None = None) -> Check:
     found = Check()
     _check_data(config, limit, found)
     _check_machine(config, folder, found)
+    for training in trainings(config):
+        try:
+            training_processes(config, training)
+        except ConfigError as error:
+            found.problems.append(str(error))
     try:
         if config.source.checkpoint:
             load_network(resolve(config.source.checkpoint), config)
@@ -149,12 +154,10 @@ def preflight(run: Run) -> None:
     """A quick check before a run starts.
 
     Raises:
-        ConfigError: a GPU is asked for and not there, or a batch cannot be divided among processes.
+        ConfigError: a GPU is asked for and not there.
         CannotStart: something is missing or cannot be used; a line for each reason.
     """
     run.machine  # noqa: B018  refuses a GPU that is not there
-    for training in trainings(run.config):
-        training_processes(run.config, training)
     if problems := check(run.config, run.folder, PREFLIGHT_IMAGES).problems:
         raise CannotStart("\n".join(problems))
 

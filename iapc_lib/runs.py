@@ -212,7 +212,6 @@ class Run:
         """Keeps other writers away from the folder; the system lifts it when a process dies.
 
         Args:
-            name: of the lock's file.
             wait: seconds for another writer to finish; -1: however long it takes.
 
         Raises:

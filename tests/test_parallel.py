@@ -96,6 +96,8 @@ def test_source_training_is_that_of_one_process(alone, tmp_path, data_folder, ca
 
 
 NOTEBOOK = f"""
+import socket
+
 import accelerate
 
 def train(folder):
@@ -110,7 +112,10 @@ def train(folder):
     Checkpointer.save = lambda checkpointer, step: step == {STOP} and save(checkpointer, step)
     train_part(folder, "self_training")
 
-accelerate.notebook_launcher(train, (folder,), num_processes=2, use_port="0")
+with socket.socket() as free:  # port 0 would be taken literally
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+accelerate.notebook_launcher(train, (folder,), num_processes=2, use_port=str(port))
 """
 
 
