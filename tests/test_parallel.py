@@ -15,11 +15,10 @@ import pytest
 import torch
 
 from iapc_lib import stages
-from iapc_lib.checking import preflight
+from iapc_lib.checking import CannotStart, preflight
 from iapc_lib.config import RunConfig
 from iapc_lib.launching import training_processes
 from iapc_lib.losses import class_weights
-from iapc_lib.presets import ConfigError
 from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run, RunFolderError, open_run, read_json
 from iapc_lib.world import World
@@ -210,11 +209,11 @@ def test_unprepared_folder_is_refused(tmp_path, data_folder):
 
 def test_undividable_batch_is_refused_before_any_work(tmp_path, data_folder):
     run = open_two(tmp_path / "run", data_folder, **{"hardware.processes": 3})
-    with pytest.raises(ConfigError, match="source_training.batch_size 4 .*hardware.processes 3"):
+    with pytest.raises(CannotStart, match="source_training.batch_size 4 .*hardware.processes 3"):
         preflight(run)
     more = {"hardware.processes": 3, "source_training.batch_size": 3}
     run = open_two(tmp_path / "other", data_folder, **more)
-    with pytest.raises(ConfigError, match="adaptation.batch_size 4 .*hardware.processes 3"):
+    with pytest.raises(CannotStart, match="adaptation.batch_size 4 .*hardware.processes 3"):
         preflight(run)
     assert not list(run.folder.glob("s*"))
 
