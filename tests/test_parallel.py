@@ -99,16 +99,17 @@ NOTEBOOK = f"""
 import accelerate
 
 def train(folder):
+    cpu = {{"device": "cpu"}}
     from iapc_lib.resume import Checkpointer
     from iapc_lib.training_process import train_part
 
-    train_part(folder, "tent")
-    train_part(folder, "iapc")
+    train_part(folder, "tent", cpu)
+    train_part(folder, "iapc", cpu)
     # As if it were stopped there: nothing is saved any more.
     save = Checkpointer.save
     Checkpointer.save_if_due = lambda checkpointer, step: checkpointer.save(step)
     Checkpointer.save = lambda checkpointer, step: step == {STOP} and save(checkpointer, step)
-    train_part(folder, "self_training")
+    train_part(folder, "self_training", cpu)
 
 accelerate.notebook_launcher(train, (folder,), num_processes=2, use_port="0")
 """
