@@ -100,16 +100,17 @@ import socket
 import accelerate
 
 def train(folder):
+    cpu = {{"device": "cpu"}}
     from iapc_lib.resume import Checkpointer
     from iapc_lib.training_process import train_part
 
-    train_part(folder, "tent")
-    train_part(folder, "iapc")
+    train_part(folder, "tent", cpu)
+    train_part(folder, "iapc", cpu)
     # As if it were stopped there: nothing is saved any more.
     save = Checkpointer.save
     Checkpointer.save_if_due = lambda checkpointer, step: checkpointer.save(step)
     Checkpointer.save = lambda checkpointer, step: step == {STOP} and save(checkpointer, step)
-    train_part(folder, "self_training")
+    train_part(folder, "self_training", cpu)
 
 with socket.socket() as free:  # port 0 would be taken literally
     free.bind(("127.0.0.1", 0))
