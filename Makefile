@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-browser test-slurm lab site voila notebooks lint clean
+.PHONY: setup demo test test-browser test-slurm test-kills lab site voila notebooks lint clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,10 @@ test-browser: setup
 # The batch graph on a Slurm cluster of two emulated nodes; as root, where Slurm is installed.
 test-slurm: setup
 	IAPC_SLURM_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/slurm
+
+# A very small batch that is killed three times, against one that is left alone: about 15 minutes.
+test-kills: setup
+	IAPC_KILL_TESTS=1 $(BIN)/python -m pytest tests/kills
 
 lab: setup
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks
