@@ -168,7 +168,10 @@ def _lines(results: Any, folder: str) -> Iterator[dict[str, Any]]:
         about = {
             "folder": folder,
             "commit": code["git"],
-            "modified": any(commit.endswith("-dirty") for commit in commits),
+            "modified": any(
+                version.get("modified") or str(version["git"]).endswith("-dirty")
+                for version in made_by
+            ),
             "sources": " ".join(sorted({version["sources_sha256"] for version in made_by})),
             "stage_commits": " ".join(commits),
             "shared_settings": shared,

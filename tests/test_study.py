@@ -255,6 +255,12 @@ def test_bad_folders_and_studies_are_refused_by_name(folder, tmp_path):
         read_runs(folder, path)
 
 
+def test_a_modified_library_is_remarked_upon(folder):
+    write(folder, "seed3", results(seed=3, code={**CODE, "modified": True}))
+    (modified,) = read_runs(folder).remarks
+    assert modified.startswith("1 of 13 runs")
+
+
 def test_remarks_name_other_code_and_other_settings(folder):
     assert read_runs(folder).remarks == []
     write(
