@@ -38,6 +38,8 @@ def changes(data_folder: Path) -> dict:
         "source_training.optimizer.name": "sgd",
         "source_training.optimizer.learning_rate": 1e-4,
         "adaptation.batch_size": 4,
+        # Larger steps make rounding errors grow tenfold a step, in one process as in two.
+        "adaptation.optimizer.learning_rate": 3e-5,
         "adaptation.methods": ["tent", "self_training", "iapc"],
         "fidelity.prototypes": "momentum",
     }
@@ -84,7 +86,8 @@ def assert_same_training(run: Run, alone: Run, row: str) -> None:
     expected = stages.adapted_network(alone, row).state_dict()
     assert found.keys() == expected.keys()
     for key, value in expected.items():
-        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-4, msg=key)
+        size = max(1.0, value.abs().max().item())  # statistics are in grey levels
+        torch.testing.assert_close(found[key] / size, value / size, rtol=0, atol=1e-4, msg=key)
 
 
 def test_source_training_is_that_of_one_process(alone, tmp_path, data_folder, capfd):
