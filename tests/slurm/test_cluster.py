@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,9 @@ pytestmark = pytest.mark.skipif(cluster.why_not() is not None, reason=str(cluste
 
 HOLD = """
 import subprocess, time
-from tests.slurm.cluster import jobs, two_nodes
+from tests.slurm.cluster import two_nodes
 with two_nodes() as environment:
     subprocess.run(["sbatch", "-Q", "-o", "/dev/null", "--wrap", "sleep 300.125"], env=environment)
-    while [job.state for job in jobs(environment)] != ["RUNNING"]:
-        time.sleep(0.1)
     print(environment["SLURM_CONF"], flush=True)
     time.sleep(300)
 """
@@ -42,6 +41,8 @@ def test_sigterm_leaves_neither_daemons_nor_jobs_nor_files_behind():
     command = [sys.executable, "-c", HOLD]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as holder:
         conf = Path(holder.stdout.readline().strip())
+        while holder.poll() is None and "sleep 300.125 " not in processes_with("sleep 300.125"):
+            time.sleep(0.1)  # until the job runs
         started = processes_with(str(conf.parent)) + processes_with("sleep 300.125")
         installed = cluster.INSTALLED_CONF.readlink()
         holder.send_signal(signal.SIGTERM)
