@@ -39,7 +39,7 @@ def changes(data_folder: Path) -> dict:
         "source_training.optimizer.learning_rate": 1e-4,
         "adaptation.batch_size": 4,
         # Larger steps make rounding errors grow tenfold a step, in one process as in two.
-        "adaptation.optimizer.learning_rate": 3e-5,
+        "adaptation.optimizer.learning_rate": 1e-5,
         "adaptation.methods": ["tent", "self_training", "iapc"],
         "fidelity.prototypes": "momentum",
     }
