@@ -270,7 +270,12 @@ def open_run(
     _refuse_unknown_parameters()
     if about.exists():
         existing = read_json(about)
-        changes = list(_differences(_recorded_fields(existing), described))
+        before, now = dotted(_recorded_fields(existing)), dotted(described)
+        changes = [
+            f"{key} is {now.get(key)!r}, there {before.get(key)!r}"
+            for key in {**before, **now}
+            if now.get(key) != before.get(key)
+        ]
         empty = not folder.joinpath("stages").exists() and not folder.joinpath("states").exists()
         if changes and empty:
             write_json(about, record)
@@ -340,11 +345,3 @@ def free_megabytes(folder: Path) -> float:
 def existing_parent(folder: Path) -> Path:
     """The folder itself, or the nearest one above it that exists."""
     return folder if folder.exists() else existing_parent(folder.parent)
-
-
-def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in {**old, **new}:
-            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
-    elif old != new:
-        yield f"{key} is {new!r}, there {old!r}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -57,8 +56,9 @@ def paired_differences(
     differences = _differences(rows, [value], reference)
     grouped = differences.groupby(GROUP, sort=False)
     pairs = grouped[value].count()
-    spread = grouped[value].std() / np.sqrt(pairs.clip(lower=1))
-    half = spread * stats.t.ppf(0.5 + confidence / 2, (pairs - 1).where(pairs > 1).to_numpy(float))
+    half = grouped[value].sem() * stats.t.ppf(
+        0.5 + confidence / 2, (pairs - 1).where(pairs > 1).to_numpy(float)
+    )
     mean = grouped[value].mean()
     table = {"title": grouped["title"].first(), "difference": mean}
     return pd.DataFrame(table | {"low": mean - half, "high": mean + half, "pairs": pairs})
