@@ -127,6 +127,17 @@ def default_values(section: type[Section] = RunConfig) -> dict[str, Any]:
     return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
 
+def notebook_error(notebook: Mapping[str, Any]) -> str | None:
+    """Name and message of the last error in an executed notebook, given as its JSON."""
+    outputs = [
+        output
+        for cell in notebook.get("cells", [])
+        for output in cell.get("outputs", [])
+        if output.get("output_type") == "error"
+    ]
+    return f"{outputs[-1]['ename']}: {outputs[-1]['evalue']}" if outputs else None
+
+
 def _read_record(about: Path) -> dict[str, Any]:
     if about.name != RECORD or not about.exists():
         raise RunFolderError(f"{about.parent if about.name == RECORD else about}: is no run folder")
@@ -200,16 +211,10 @@ def _notebooks(
     folder: Path, records: Mapping[str, Mapping[str, Any]], problems: list[str]
 ) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("notebooks/[!.]*.ipynb")):
-        outputs = [
-            output
-            for cell in _read(path, problems).get("cells", [])
-            for output in cell.get("outputs", [])
-            if output.get("output_type") == "error"
-        ]
         yield {
             "notebook": path.stem,
             "seconds": records.get(f"notebook_{path.stem}", {}).get("seconds"),
-            "error": f"{outputs[-1]['ename']}: {outputs[-1]['evalue']}" if outputs else None,
+            "error": notebook_error(_read(path, problems)),
         }
 
 

@@ -5,7 +5,6 @@ The tables over what was read are those of `study_tables`.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pandas as pd
 from iapc_lib import batches
 from iapc_lib.config import fingerprint
 from iapc_lib.presets import ConfigError, load_config, read_variant, read_yaml, resolve
+from iapc_lib.provenance import notebook_error
 from iapc_lib.runs import RunFolderError, read_json
 from iapc_lib.sharing import SETTINGS
 from iapc_lib.tables import RESULTS_FORMAT, row_title
@@ -293,12 +293,9 @@ def _notebook_error(run: Path) -> str | None:
     last = None
     for path in sorted(run.glob("notebooks/*.ipynb")):
         try:
-            cells = json.loads(path.read_text())["cells"]
-        except (OSError, ValueError, KeyError):
+            error = notebook_error(read_json(path))
+        except (RunFolderError, AttributeError):
             continue  # half written when the run was killed: not finished, and that is all
-        for cell in cells:
-            for output in cell.get("outputs", []):
-                if output["output_type"] == "error":
-                    message = (output["evalue"].splitlines() or [""])[0]
-                    last = f"{path.stem}: {output['ename']}: {message}"
+        if error:
+            last = f"{path.stem}: {error.splitlines()[0]}"
     return last
