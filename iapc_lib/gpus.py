@@ -31,8 +31,8 @@ def claimed_gpus(number: int) -> Iterator[list[str]]:
     """Waits for free GPUs and keeps them for this process and those that it starts.
 
     `CUDA_VISIBLE_DEVICES` names them alone meanwhile. A claim is a locked file in the system's
-    folder for temporary files, which the system lifts when the process dies. Within a Slurm job
-    nothing is claimed: the scheduler has given the job its GPUs.
+    folder for temporary files, which the system lifts when the process dies. Slurm jobs have GPUs
+    of their own, which they may number alike: there a claim holds among the processes of one job.
 
     Args:
         number: of GPUs; 0 claims none.
@@ -40,7 +40,7 @@ def claimed_gpus(number: int) -> Iterator[list[str]]:
     Raises:
         ConfigError: there are not so many.
     """
-    if number == 0 or "SLURM_JOB_ID" in os.environ:
+    if number == 0:
         yield []
         return
     gpus = visible_gpus()
@@ -71,7 +71,8 @@ def claimed_gpus(number: int) -> Iterator[list[str]]:
 
 
 def _claim(gpu: str, claims: ExitStack) -> bool:
-    lock = FileLock(Path(tempfile.gettempdir()) / f"iapc-gpu-{gpu}.lock", mode=0o666)
+    name = f"iapc-gpu-{os.environ.get('SLURM_JOB_ID', '')}-{gpu}.lock"
+    lock = FileLock(Path(tempfile.gettempdir()) / name, mode=0o666)
     try:
         claims.enter_context(lock.acquire(timeout=0))
     except Timeout:

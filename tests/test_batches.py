@@ -251,40 +251,50 @@ with gpus.claimed_gpus(1) as mine:
 """
 
 
-def test_two_runs_never_share_a_gpu(tmp_path):
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1", "TMPDIR": str(tmp_path)}
-    environment.pop("SLURM_JOB_ID", None)
+@pytest.fixture
+def claim(tmp_path):
+    """Starts a process that claims one of two GPUs; it ends with the test."""
+    started = []
 
-    def claim() -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-c", CLAIM],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+    def start(job: str | None = None) -> subprocess.Popen:
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1", "TMPDIR": str(tmp_path)}
+        environment.pop("SLURM_JOB_ID", None)
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", CLAIM],
+                env=environment | ({"SLURM_JOB_ID": job} if job else {}),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
         )
+        return started[-1]
 
-    first = claim()
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("job", [None, "7"])
+def test_two_runs_never_share_a_gpu(claim, job):
+    first = claim(job)
     assert first.stdout.readline() == "['0']\n"
-    second, third = claim(), None
-    try:
-        assert second.stdout.readline() == "['1']\n"
-        third = claim()
-        assert third.stdout.readline() == "waiting for 1 of the GPUs 0, 1: others use them\n"
-        first.kill()  # the system lifts a dead process's claim
-        assert third.stdout.readline() == "['0']\n"
-    finally:
-        for process in filter(None, (first, second, third)):
-            process.kill()
-            process.communicate()
+    second = claim(job)
+    assert second.stdout.readline() == "['1']\n"
+    third = claim(job)
+    assert third.stdout.readline() == "waiting for 1 of the GPUs 0, 1: others use them\n"
+    first.kill()  # the system lifts a dead process's claim
+    assert third.stdout.readline() == "['0']\n"
 
 
-def test_claims_of_more_gpus_than_there_are_and_within_slurm(monkeypatch):
+def test_slurm_jobs_may_number_their_gpus_alike(claim):
+    for job in ("7", "8"):
+        assert claim(job).stdout.readline() == "['0']\n"
+
+
+def test_claim_of_more_gpus_than_there_are_is_refused(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(ConfigError, match="2 GPUs are wanted, 1 visible"), claimed_gpus(2):
         pass
-    monkeypatch.setenv("SLURM_JOB_ID", "7")  # the scheduler has given them
-    with claimed_gpus(1) as mine:
-        assert mine == []
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
