@@ -41,7 +41,7 @@ from iapc_lib.optimizers import (
 )
 from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run
-from iapc_lib.sections import AdaptedRow
+from iapc_lib.sections import IAPC_ROWS, AdaptedRow
 from iapc_lib.stalls import StallWatch
 from iapc_lib.world import World
 
@@ -260,7 +260,7 @@ def _adapt(run, row, teacher, records, pseudo_labels, watch, watch_every, *, sta
     config, machine, world = run.config, run.machine, run.machine.world
     steps, batch_size = config.adaptation.steps, config.adaptation.batch_size
     state = _Adaptation(Networks(teacher, machine), row, config, machine)
-    iapc = row in ("iapc", "iapc_bn_teacher")
+    iapc = row in IAPC_ROWS
     made_from = {"teacher": weights_hash(teacher), "data": data_name(config, "target", records)}
     checkpointer = Checkpointer(run, f"adaptation_{row}", state, made_from)
     start = checkpointer.restore(steps)

@@ -19,6 +19,8 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 AdaptedRow = Literal["tent", "self_training", "self_training_confident", "iapc", "iapc_bn_teacher"]
 """Rows of the results table that are trained on the target; see `adaptation.adapt`."""
+IAPC_ROWS: tuple[AdaptedRow, ...] = ("iapc", "iapc_bn_teacher")
+"""Those that the published method makes; the others are baselines, without a memory network."""
 Row = Literal["source_only", "bn_recomputed", AdaptedRow]
 """All rows of the results table."""
 

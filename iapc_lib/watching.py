@@ -22,6 +22,7 @@ from iapc_lib.data.layouts import Record
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.evaluation import predict_labels, score_records
 from iapc_lib.runs import Run, atomic_path
+from iapc_lib.sections import IAPC_ROWS
 from iapc_lib.world import local_copy
 
 WATCHED_IMAGES = 3
@@ -53,7 +54,7 @@ class Watch:
         student.eval()
         self._predict(step, student, "predictions", self.method)
         self._keep(step, "student", student)
-        if self.method in ("iapc", "iapc_bn_teacher"):  # baselines have no memory
+        if self.method in IAPC_ROWS:
             # A copy in train mode: as it is used, and its own statistics stay as they are.
             memory = local_copy(networks.memory)
             self._predict(step, memory, "predictions", self.method, "memory")
