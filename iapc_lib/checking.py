@@ -99,7 +99,10 @@ def check(config: RunConfig, folder: Path, limit: int | None = None) -> Check:
     found = Check()
     _check_data(config, limit, found)
     _check_machine(config, folder, found)
+    trained = (folder / "source.safetensors").exists()
     for training in trainings(config):
+        if training == "source_training" and trained:
+            continue
         try:
             training_processes(config, training)
         except ConfigError as error:
@@ -107,7 +110,7 @@ def check(config: RunConfig, folder: Path, limit: int | None = None) -> Check:
     try:
         if config.source.checkpoint:
             load_network(resolve(config.source.checkpoint), config)
-        elif not found.problems and not (folder / "source.safetensors").exists():
+        elif not found.problems and not trained:
             imagenet_file(config)
     except CheckpointError as error:
         found.problems.append(str(error))

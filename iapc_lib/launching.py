@@ -27,7 +27,7 @@ TAIL = 2000
 
 def trainings(config: RunConfig) -> list[str]:
     """What a run of this configuration trains: `source_training`, and rows that are adapted."""
-    trained = [] if config.source.checkpoint or config.variant else ["source_training"]
+    trained = [] if config.source.checkpoint else ["source_training"]
     rows = [config.variant.row] if config.variant else config.adaptation.methods
     return trained + [row for row in rows if row in get_args(AdaptedRow)]
 

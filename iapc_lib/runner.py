@@ -97,9 +97,9 @@ def run_notebooks(
     taken_from = read_run(given) if given else run.config.variant and run_beside(run)
     gpus = run.config.hardware.processes if run.machine.device.type == "cuda" else 0
     with run.lock(".runner.lock", -1 if wait else LOCK_WAIT_SECONDS), claimed_gpus(gpus):
-        preflight(run)
         if taken_from:
             take_over(run, taken_from, unfinished=continue_from is not None)
+        preflight(run)
         if run.config.variant:
             parameters = {"config": run.config.model_dump(mode="json"), "overrides": {}}
             parameters["variant"] = None  # it is in the configuration

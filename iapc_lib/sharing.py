@@ -56,8 +56,8 @@ def take_over(run: Run, base: Run, unfinished: bool = False) -> list[str]:
     different = [key for key in same if getattr(run.config, key) != getattr(base.config, key)]
     if different:
         raise RunFolderError(
-            f"{base.folder}: cannot be the base of {run.folder}: its {', '.join(different)} "
-            "differ; choose another one with --base, or leave it out"
+            f"{base.folder}: cannot be the base of {run.folder}: they differ in "
+            f"{', '.join(different)}; choose another one with --base, or leave it out"
         )
     if not trained and not training:
         raise RunFolderError(

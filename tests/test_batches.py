@@ -134,7 +134,7 @@ def test_a_variant_without_a_base_gives_the_same_numbers(base, variant_run):
 
 def test_a_base_of_other_settings_is_refused(base, overrides, tmp_path):
     other = open_run(PRESET, tmp_path / "other", 1, overrides, "ia")
-    with pytest.raises(RunFolderError, match=r"cannot be the base of .*: its seed differ"):
+    with pytest.raises(RunFolderError, match=r"cannot be the base of .*: they differ in seed;"):
         sharing.take_over(other, base)
     empty = open_run(PRESET, tmp_path / "empty", 1, overrides)
     with pytest.raises(RunFolderError, match="has no finished source network to take over"):

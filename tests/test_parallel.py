@@ -220,6 +220,18 @@ def test_undividable_batch_is_refused_before_any_work(tmp_path, data_folder):
     with pytest.raises(CannotStart, match="adaptation.batch_size 4 .*hardware.processes 3"):
         preflight(run)
     assert not list(run.folder.glob("s*"))
+    run = open_run(
+        PRESETS / "mini_gta5.yaml",
+        tmp_path / "variant",
+        0,
+        changes(data_folder) | {"hardware.processes": 3, "adaptation.batch_size": 3},
+        "ia",
+    )
+    with pytest.raises(CannotStart, match="source_training.batch_size 4"):
+        preflight(run)
+    # Taken over from another run, it is not trained here.
+    run.path("source.safetensors").touch()
+    preflight(run)
 
 
 def test_batch_of_one_takes_one_process(tmp_path, data_folder):
