@@ -207,7 +207,7 @@ def test_broken_source_training_is_kept_and_goes_on_elsewhere(
     monkeypatch.undo()
     changed = tiny_overrides(data_folder) | {"source_training.optimizer.learning_rate": 1e-5}
     other = open_run(PRESET, tmp_path / "other", 0, changed)
-    with pytest.raises(RunFolderError, match="its source_training differ"):
+    with pytest.raises(RunFolderError, match="they differ in source_training"):
         take_over(other, tiny_run)
     assert take_over(other, tiny_run, unfinished=True) == ["unfinished source_training"]
     stages.source_network(other)
