@@ -8,7 +8,9 @@ A variant is a small YAML file of `papermill_runs/variants/`: what one row of a 
 
 from __future__ import annotations
 
+import ast
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -212,6 +214,31 @@ def dotted(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{key}"] = value
     return found
+
+
+def refuse_unknown_parameters() -> None:
+    """For notebooks: papermill only warns of a misspelt parameter, and runs without it.
+
+    Raises:
+        ConfigError: papermill gave this notebook a parameter that none of its own cells sets.
+    """
+    ipython = sys.modules.get("IPython")  # not imported: this is no notebook
+    shell = ipython.get_ipython() if ipython is not None else None
+    cells = shell.user_ns.get("In", []) if shell is not None else []
+    given = [place for place, cell in enumerate(cells) if cell.startswith("# Parameters\n")]
+    for place in given:
+        allowed = [name for cell in cells[:place] for name in _assigned_names(cell)]
+        for name in _assigned_names(cells[place]):
+            if name not in allowed:
+                raise ConfigError(f"unknown parameter '{name}'; allowed: {', '.join(allowed)}")
+
+
+def _assigned_names(cell: str) -> list[str]:
+    try:
+        statements = ast.parse(cell).body
+    except SyntaxError:  # of a cell that someone tried in JupyterLab
+        return []
+    return [ast.unparse(s.targets[0]) for s in statements if isinstance(s, ast.Assign)]
 
 
 def _shown(path: Path) -> str:

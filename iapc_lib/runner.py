@@ -18,7 +18,7 @@ from iapc_lib.checking import CannotStart, preflight
 from iapc_lib.checkpoints import CheckpointError
 from iapc_lib.data.layouts import DataError
 from iapc_lib.gpus import claimed_gpus
-from iapc_lib.presets import ConfigError, project_root, read_preset, resolve
+from iapc_lib.presets import ConfigError, load_config, project_root, read_preset, resolve
 from iapc_lib.runs import (
     LOCK_WAIT_SECONDS,
     Run,
@@ -88,7 +88,8 @@ def run_notebooks(
         NotebookFailed: a notebook stopped with an error; those before it are kept.
     """
     fields = read_preset(preset)
-    if until is not None and (variant is not None or until not in NOTEBOOKS):
+    makes_one_row = load_config(preset, seed, overrides, variant).variant is not None
+    if until is not None and (makes_one_row or until not in NOTEBOOKS):
         raise ConfigError(f"--until {until}: allowed are {', '.join(NOTEBOOKS)}, and no --variant")
     if not (project_root() / "notebooks").is_dir():
         raise ConfigError(f"{project_root()}: has no notebooks; run iapc inside a checkout")

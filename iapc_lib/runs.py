@@ -15,14 +15,12 @@ results.json              the scores
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import json
 import os
 import platform
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,12 +38,12 @@ from iapc_lib.config import RunConfig
 from iapc_lib.environment import PeakMemory, code_version, package_versions, processor
 from iapc_lib.hardware import Machine, prepare_machine
 from iapc_lib.presets import (
-    PRESET_KEYS,
     ConfigError,
     dotted,
     load_config,
     load_with_origin,
     project_root,
+    refuse_unknown_parameters,
     resolve,
 )
 
@@ -267,7 +265,7 @@ def open_run(
         "hardware": config.hardware.model_dump(mode="json"),
         "origin": {key: place for key, place in origin.items() if key in dotted(described)},
     }
-    _refuse_unknown_parameters()
+    refuse_unknown_parameters()
     if about.exists():
         existing = read_json(about)
         before, now = dotted(_recorded_fields(existing)), dotted(described)
@@ -321,20 +319,6 @@ def default_folder(config: RunConfig) -> Path:
     """The run folder of a configuration that names no other."""
     variant = f"-{config.variant.name}" if config.variant else ""
     return project_root() / "papermill_runs" / f"{config.scenario}-seed{config.seed}{variant}"
-
-
-def _refuse_unknown_parameters() -> None:
-    """papermill only warns of a misspelt parameter, and the notebook would run without it."""
-    ipython = sys.modules.get("IPython")  # not imported: this is no notebook
-    shell = ipython.get_ipython() if ipython is not None else None
-    cells = shell.user_ns.get("In", []) if shell is not None else []
-    for cell in cells:
-        if not cell.startswith("# Parameters\n"):
-            continue
-        for statement in ast.parse(cell).body:
-            name = ast.unparse(statement.targets[0])
-            if name not in (*PRESET_KEYS, "variant"):
-                raise ConfigError(f"unknown parameter '{name}'; allowed: {', '.join(PRESET_KEYS)}")
 
 
 def free_megabytes(folder: Path) -> float:

@@ -35,7 +35,7 @@ from iapc_lib.optimizers import make_optimizer, restore_optimizer, set_learning_
 from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run, file_hash
 from iapc_lib.sections import SourceTraining
-from iapc_lib.stalls import StallWatch
+from iapc_lib.stalls import StallWatch, progress
 
 
 def photometric_jitter(image: np.ndarray, strength: float, rng: random.Random) -> np.ndarray:
@@ -108,6 +108,7 @@ def frequency_weights(records: Sequence[Record], classes: ClassSet, power: float
     """(median frequency / frequency) ** power of every class, (K,) float32; 0 for absent ones."""
     counts = np.zeros(256, np.int64)
     for record in tqdm(records, desc="Class frequencies"):
+        progress()
         counts += np.bincount(read_label(record).ravel(), minlength=256)
     frequency = torch.from_numpy(counts[list(classes.train_ids)]).float()
     present = frequency > 0

@@ -15,7 +15,14 @@ import pandas as pd
 
 from iapc_lib import batches
 from iapc_lib.config import fingerprint
-from iapc_lib.presets import ConfigError, load_config, read_variant, read_yaml, resolve
+from iapc_lib.presets import (
+    ConfigError,
+    load_config,
+    read_variant,
+    read_yaml,
+    refuse_unknown_parameters,
+    resolve,
+)
 from iapc_lib.provenance import notebook_error
 from iapc_lib.runs import RunFolderError, read_json
 from iapc_lib.sharing import SETTINGS
@@ -106,8 +113,9 @@ def read_runs(folder: str | Path, study: str | Path | Mapping[str, Any] | None =
 
     Raises:
         RunFolderError: there is no such folder.
-        ConfigError: the study is none.
+        ConfigError: the study is none, or papermill was given a parameter that is not allowed.
     """
+    refuse_unknown_parameters()
     folder = resolve(folder)
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: is no folder; name one that holds run folders")

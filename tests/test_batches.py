@@ -196,10 +196,15 @@ def test_fewer_target_images_are_spread_over_all(base, variant_run):
     assert read_json(run.path("stages", "adaptation_iapc.json"))["facts"]["target_images"] == 3
 
 
-def test_run_refuses_until_together_with_a_variant(tmp_path):
-    for arguments in ({"until": "07_variant"}, {"until": "00_data", "variant": "ia"}):
+def test_run_refuses_until_together_with_a_variant(variant_run, tmp_path):
+    of_a_variant = variant_run("ia").folder
+    for preset, until, variant in (
+        (PRESET, "07_variant", None),
+        (PRESET, "00_data", "ia"),
+        (of_a_variant, "00_data", None),
+    ):
         with pytest.raises(ConfigError, match=r"--until .*: allowed are 00_data, "):
-            runner.run_notebooks(PRESET, 0, tmp_path / "run", **arguments)
+            runner.run_notebooks(preset, 0, tmp_path / "run", variant=variant, until=until)
     assert not (tmp_path / "run").exists()
 
 

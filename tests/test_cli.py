@@ -143,6 +143,10 @@ def test_one_notebook_alone_makes_what_it_needs_and_refuses_a_misspelt_parameter
     assert json.loads((tmp_path / "run" / "results.json").read_text())["scores"]["iapc"]
     with pytest.raises(PapermillExecutionError, match="unknown parameter 'sede'; allowed: config"):
         execute("00_data", **preset, sede=3)
+    with pytest.raises(PapermillExecutionError, match="unknown parameter 'variant'; allowed: conf"):
+        execute("00_data", **preset, variant="ia")
+    with pytest.raises(PapermillExecutionError, match="unknown parameter 'refrence'; allowed: fol"):
+        execute("08_many_runs", refrence="ia")
 
 
 @pytest.mark.parametrize(
