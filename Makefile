@@ -37,7 +37,7 @@ test-browser: setup
 test-slurm: setup
 	IAPC_SLURM_TESTS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/slurm
 
-# A very small batch that is killed three times, against one that is left alone: about 15 minutes.
+# A very small batch that is killed three times, against one that is left alone: about 25 minutes.
 test-kills: setup
 	IAPC_KILL_TESTS=1 $(BIN)/python -m pytest tests/kills
 
