@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os.path
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from shlex import quote
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from iapc_lib.presets import (
     ConfigError,
@@ -19,17 +20,21 @@ from iapc_lib.presets import (
 )
 from iapc_lib.sections import Count, Section, Seed
 
+Place = Annotated[str, AfterValidator(os.path.expanduser)]
+OF_THE_STUDY = ("scenario", "seed", "variant")
+"""Fields of a run that its study chooses."""
+
 
 class Study(Section):
     """The description of a study, a YAML file of `papermill_runs/studies`."""
 
-    folder: str
+    folder: Place
     """Where run folders and tables go."""
-    scenarios: Annotated[tuple[str, ...], Field(min_length=1)]
+    scenarios: Annotated[tuple[Place, ...], Field(min_length=1)]
     """Paths of presets."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     """Seeds of the runs."""
-    variants: Annotated[tuple[str, ...], Field(min_length=1)]
+    variants: Annotated[tuple[Place, ...], Field(min_length=1)]
     """Names or paths of variants; the order of the tables."""
     overrides: dict[str, Any] = {}
     """Dotted keys and values for every run."""
@@ -73,12 +78,13 @@ def read_study(fields: Mapping[str, Any]) -> Study:
     except ValidationError as error:
         lines = [f"study: '{'.'.join(map(str, e['loc']))}': {e['msg']}" for e in error.errors()]
         raise ConfigError("\n".join(lines)) from None
-    problems = []
+    own = _meeting(study.overrides, OF_THE_STUDY)
+    problems = [f"study: overrides {own} are what the study itself sets"] if own else []
     for variant in study.variants:
         try:
-            changed = set(read_variant(variant)["overrides"]) & set(study.overrides)
+            changed = _meeting(study.overrides, read_variant(variant)["overrides"])
             if changed:
-                problems.append(f"study: overrides {sorted(changed)} are what '{variant}' changes")
+                problems.append(f"study: overrides {changed} are what '{variant}' changes")
             for preset in study.scenarios:
                 load_config(preset, study.seeds[0], study.overrides, variant)
         except ConfigError as error:
@@ -91,3 +97,12 @@ def read_study(fields: Mapping[str, Any]) -> Study:
     if len(set(study.seeds)) < len(study.seeds):
         raise ConfigError("study: a seed is named twice")
     return study
+
+
+def _meeting(keys: Iterable[str], others: Iterable[str]) -> list[str]:
+    """The dotted keys that name a field of `others`, a section around one, or a part of one."""
+    return sorted(
+        key
+        for key in keys
+        if any(f"{key}.".startswith(f"{o}.") or f"{o}.".startswith(f"{key}.") for o in others)
+    )

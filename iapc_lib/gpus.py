@@ -31,8 +31,8 @@ def claimed_gpus(number: int) -> Iterator[list[str]]:
     """Waits for free GPUs and keeps them for this process and those that it starts.
 
     `CUDA_VISIBLE_DEVICES` names them alone meanwhile. A claim is a locked file in the system's
-    folder for temporary files, which the system lifts when the process dies. Slurm jobs have GPUs
-    of their own, which they may number alike: there a claim holds among the processes of one job.
+    folder for temporary files, which the system lifts when the process dies. Slurm jobs that were
+    given GPUs may number them alike: there a claim holds among the processes of one job.
 
     Args:
         number: of GPUs; 0 claims none.
@@ -71,7 +71,9 @@ def claimed_gpus(number: int) -> Iterator[list[str]]:
 
 
 def _claim(gpu: str, claims: ExitStack) -> bool:
-    name = f"iapc-gpu-{os.environ.get('SLURM_JOB_ID', '')}-{gpu}.lock"
+    given = os.environ.get("SLURM_JOB_GPUS") or os.environ.get("SLURM_STEP_GPUS")
+    job = os.environ.get("SLURM_JOB_ID", "") if given else ""
+    name = f"iapc-gpu-{job}-{gpu}.lock"
     lock = FileLock(Path(tempfile.gettempdir()) / name, mode=0o666)
     try:
         claims.enter_context(lock.acquire(timeout=0))

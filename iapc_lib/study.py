@@ -215,12 +215,16 @@ def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without what may differ between comparable runs: seed, rows and places."""
-    aside = ("seed", "hardware", "variant", "methods", "snapshots", "folder", "root")
-    return {
-        key: _settings(value) if isinstance(value, dict) else value
-        for key, value in config.items()
-        if key not in aside
-    }
+    # The run's own seed: that of `miniature` says which world is drawn.
+    aside = ("seed", "hardware", "variant")
+    return {key: _without_places(value) for key, value in config.items() if key not in aside}
+
+
+def _without_places(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    aside = ("methods", "snapshots", "folder", "root")
+    return {key: _without_places(inner) for key, inner in value.items() if key not in aside}
 
 
 def _kept_apart(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -112,8 +112,11 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
         except RunFolderError as error:
             warnings.warn(f"left out: {error}", stacklevel=2)
             continue
-        if results.get("format") != RESULTS_FORMAT:
+        if not isinstance(results, dict) or results.get("format") != RESULTS_FORMAT:
             warnings.warn(f"left out: {path} is of another version; run it again", stacklevel=2)
+            continue
+        if missing := {"scenario", "seed", "variant", "scores", "provenance"} - results.keys():
+            warnings.warn(f"left out: {path} has no {', '.join(sorted(missing))}", stacklevel=2)
             continue
         found.append(results)
     return found

@@ -17,7 +17,7 @@ from iapc_lib.batches import read_study
 from iapc_lib.gpus import claimed_gpus
 from iapc_lib.presets import ConfigError, load_config, read_variant
 from iapc_lib.runs import RunFolderError, default_folder, open_run, read_json
-from tests.conftest import PRESETS, PROJECT, tiny_overrides
+from tests.conftest import PRESETS, tiny_overrides
 
 PRESET = PRESETS / "mini_gta5.yaml"
 VARIANTS = sorted(path.stem for path in (PRESETS / "variants").glob("*.yaml"))
@@ -228,23 +228,15 @@ def test_studies_are_checked_down_to_every_run():
             {"overrides": {"losses.prototype_enhanced": 1.0}},
             r"overrides \['losses.prototype_enhanced'\] are what 'ia' changes",
         ),
+        (  # A whole section would undo what a variant changes in it.
+            {"overrides": {"losses": {"class_weight_ceiling": 5.0}}},
+            r"overrides \['losses'\] are what 'ia' changes",
+        ),
+        ({"overrides": {"seed": 5}}, r"overrides \['seed'\] are what the study itself sets"),
+        ({"overrides": {"variant.row": "iapc"}}, r"\['variant.row'\] are what the study itself"),
     ):
         with pytest.raises(ConfigError, match=message):
             read_study(study(**changes))
-
-
-def test_snakemake_plans_one_source_model_a_seed(tmp_path):
-    pytest.importorskip("snakemake")
-    path = tmp_path / "study.yaml"
-    fields = study(folder=str(tmp_path / "runs"), seeds=[0, 7], variants=["tent", "ia", "iapc"])
-    path.write_text(yaml.safe_dump(fields))
-    command = [sys.executable, "-m", "snakemake", "-s", "papermill_runs/Snakefile", "-n"]
-    command += ["--configfile", str(path), "--cores", "2", "--directory", str(PROJECT)]
-    planned = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    counts = dict(
-        line.split()[:2] for line in planned.stdout.splitlines() if len(line.split()) == 2
-    )
-    assert (counts["source_model"], counts["variant"], counts["table"]) == ("4", "12", "1")
 
 
 CLAIM = """
@@ -261,13 +253,14 @@ def claim(tmp_path):
     """Starts a process that claims one of two GPUs; it ends with the test."""
     started = []
 
-    def start(job: str | None = None) -> subprocess.Popen:
+    def start(**slurm: str) -> subprocess.Popen:
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1", "TMPDIR": str(tmp_path)}
-        environment.pop("SLURM_JOB_ID", None)
+        for name in [name for name in environment if name.startswith("SLURM_")]:
+            del environment[name]
         started.append(
             subprocess.Popen(
                 [sys.executable, "-c", CLAIM],
-                env=environment | ({"SLURM_JOB_ID": job} if job else {}),
+                env=environment | slurm,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -281,21 +274,26 @@ def claim(tmp_path):
         process.communicate()
 
 
-@pytest.mark.parametrize("job", [None, "7"])
-def test_two_runs_never_share_a_gpu(claim, job):
-    first = claim(job)
+@pytest.mark.parametrize("slurm", [{}, {"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "0,1"}])
+def test_two_runs_never_share_a_gpu(claim, slurm):
+    first = claim(**slurm)
     assert first.stdout.readline() == "['0']\n"
-    second = claim(job)
+    second = claim(**slurm)
     assert second.stdout.readline() == "['1']\n"
-    third = claim(job)
+    third = claim(**slurm)
     assert third.stdout.readline() == "waiting for 1 of the GPUs 0, 1: others use them\n"
     first.kill()  # the system lifts a dead process's claim
     assert third.stdout.readline() == "['0']\n"
 
 
-def test_slurm_jobs_may_number_their_gpus_alike(claim):
+def test_slurm_jobs_that_were_given_gpus_may_number_them_alike(claim):
     for job in ("7", "8"):
-        assert claim(job).stdout.readline() == "['0']\n"
+        assert claim(SLURM_JOB_ID=job, SLURM_JOB_GPUS="3").stdout.readline() == "['0']\n"
+    # These were given none and see all: they keep out of each other's way.
+    assert [claim(SLURM_JOB_ID=job).stdout.readline() for job in ("9", "10")] == [
+        "['0']\n",
+        "['1']\n",
+    ]
 
 
 def test_claim_of_more_gpus_than_there_are_is_refused(monkeypatch):
