@@ -297,6 +297,7 @@ def test_show_of_an_unfinished_run_of_mixed_origin(finished, tmp_path, data_fold
     record = run.path("stages", "source_network.json")
     other = read_json(record)
     other["provenance"]["code"] |= {"sources_sha256": "0123456789abcdef", "modified": True}
+    other["provenance"]["config"]["hardware"] |= {"processes": 2}  # of that start
     write_json(record, other)
     error = {"output_type": "error", "ename": "ValueError", "evalue": "out of\nchalk"}
     write_json(run.path("notebooks", "07_variant.ipynb"), {"cells": [{"outputs": [error]}]})
@@ -308,7 +309,10 @@ def test_show_of_an_unfinished_run_of_mixed_origin(finished, tmp_path, data_fold
     assert "07_variant  ValueError: out of chalk" in shown
     assert "unfinished trainings: adaptation_iapc" in shown
     assert "begun by another run" in shown
-    assert describe(run.folder)["continued_from"] == {
+    described = describe(run.folder)
+    in_two = [g for g in described["machine"] if g["value"]["processes"] == 2]
+    assert [group["stages"] for group in in_two] == [["source_network"]]
+    assert described["continued_from"] == {
         "adaptation_iapc": os.path.relpath(finished.folder, run.folder)
     }
 

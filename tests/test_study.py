@@ -30,7 +30,7 @@ from iapc_lib.study_tables import (
     paired_differences,
     study_tables,
 )
-from iapc_lib.tables import RESULTS_FORMAT
+from iapc_lib.tables import RESULTS_FORMAT, read_results
 from tests.conftest import PROJECT
 
 NOTEBOOK = PROJECT / "notebooks" / "08_many_runs.ipynb"
@@ -197,6 +197,17 @@ def test_what_cannot_be_used_is_set_aside_by_name(folder):
     assert kept["miou"].tolist() == [34.0, 24.0]
 
 
+def test_notebook_of_one_run_leaves_out_neighbours_that_are_no_results(tmp_path):
+    write(tmp_path, "a", results())
+    write(tmp_path, "b", "[]")
+    write(tmp_path, "c", {k: v for k, v in results().items() if k != "scenario"})
+    write(tmp_path, "d", "{")
+    with pytest.warns(UserWarning, match="left out: ") as warned:
+        assert read_results(tmp_path) == [results()]
+    for text, name in zip(map(str, (w.message for w in warned)), "bcd", strict=True):
+        assert f"/{name}/results.json" in text
+
+
 def test_runs_of_all_rows_mix_with_variants(folder):
     write(folder, "mini_gta5-seed3", results(seed=3, rows={"source_only": 31.0, "iapc": 36.0}))
     rows = read_runs(folder).rows
@@ -292,6 +303,18 @@ def test_a_field_that_is_newer_than_a_run_is_no_other_setting(tmp_path):
         write(tmp_path, f"seed{seed}", made)
     (remark,) = read_runs(tmp_path).remarks
     assert remark.startswith("mini_gta5, iapc [2]: seed2 ran with other settings")
+
+
+def test_runs_on_differently_drawn_worlds_are_never_averaged(tmp_path):
+    for seed in (0, 1, 2):
+        made = results(seed=seed)
+        changes = {"miniature.seed": 9} if seed == 1 else {}
+        config = load_config(PROJECT / "papermill_runs/mini_gta5.yaml", seed, changes)
+        made["provenance"]["config"] = config.model_dump(mode="json")
+        write(tmp_path, f"seed{seed}", made)
+    runs = read_runs(tmp_path)
+    assert mean_table(runs.rows)["seeds"].tolist() == [2, 1]
+    assert runs.remarks[0].startswith("mini_gta5: data, source training or evaluation were set")
 
 
 def test_exported_tables_hold_the_numbers_and_lead_back_to_the_runs(folder, tmp_path):
