@@ -11,8 +11,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from iapc_lib.config import SHARED_FIELDS
 from iapc_lib.presets import (
     ConfigError,
+    dotted,
+    explain,
     load_config,
     project_root,
     read_variant,
@@ -74,23 +77,41 @@ def read_study(fields: Mapping[str, Any]) -> Study:
         ConfigError: with a line for each key, variant or value that is not allowed.
     """
     try:
-        study = Study.model_validate(dict(fields))
+        study = Study.model_validate({k: v for k, v in fields.items() if v is not None})
     except ValidationError as error:
-        lines = [f"study: '{'.'.join(map(str, e['loc']))}': {e['msg']}" for e in error.errors()]
+        wrong = {e["loc"][0] for e in error.errors() if e["type"] != "too_short"}
+        lines = [
+            explain("study", e, Study)
+            for e in error.errors()
+            # A list whose items are wrong counts as empty.
+            if e["type"] != "too_short" or e["loc"][0] not in wrong
+        ]
         raise ConfigError("\n".join(lines)) from None
-    own = _meeting(study.overrides, OF_THE_STUDY)
+    overrides = dotted(study.overrides)
+    own = _meeting(overrides, OF_THE_STUDY)
     problems = [f"study: overrides {own} are what the study itself sets"] if own else []
     for variant in study.variants:
         try:
-            changed = _meeting(study.overrides, read_variant(variant)["overrides"])
-            if changed:
+            changes = dotted(read_variant(variant)["overrides"])
+            if changed := _meeting(overrides, changes):
                 problems.append(f"study: overrides {changed} are what '{variant}' changes")
+            if shared := _meeting(changes, (*SHARED_FIELDS, *OF_THE_STUDY)):
+                problems.append(
+                    f"{variant_path(variant)}: {shared} are the same for all variants, which share "
+                    "source network, pseudo-labels and evaluation; make it a preset (a scenario)"
+                )
             for preset in study.scenarios:
-                load_config(preset, study.seeds[0], study.overrides, variant)
+                config = load_config(preset, study.seeds[0], study.overrides, variant)
+                processes = config.hardware.processes
+                if study.gpu and study.gpu != processes:
+                    problems.append(
+                        f"study: 'gpu' is {study.gpu}, hardware.processes {processes}: a job "
+                        "needs as many GPUs as processes"
+                    )
         except ConfigError as error:
             problems.append(str(error))
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
     for kind, names in (("scenario", study.presets), ("variant", study.variant_paths)):
         if len(names) < len(getattr(study, f"{kind}s")):
             raise ConfigError(f"study: two of its {kind}s have the same name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -196,6 +197,8 @@ def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
             _check_split(result, sample, bar)
             found.splits.append(result)
             found.problems += result.problems
+            if domain == "target" and split == "train":
+                found.notes += _distortions(config, result.sizes)
             if result.other_size and domain == "source":
                 names = sorted({*config.source.leave_out, *result.other_size})
                 found.notes.append(
@@ -205,6 +208,22 @@ def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
             if result.problems and getattr(config, domain).layout == "folder":
                 found.notes.append("mend the files that cannot be used, or move them elsewhere")
     _compare_counts(config, found)
+
+
+def _distortions(config: RunConfig, sizes: Counter) -> list[str]:
+    """A note where most images would be stretched by more than a tenth."""
+    if not sizes:
+        return []
+    (width, height), _ = sizes.most_common(1)[0]
+    to_height, to_width = config.views.clean_size
+    if abs(math.log(width / height * to_height / to_width)) < math.log(1.1):
+        return []
+    fitting = round(to_height * width / height)
+    return [
+        f"most target images are {width}x{height}, and views.clean_size is {to_width}x{to_height}: "
+        f"they would be stretched; for their proportions set it to [{to_height},{fitting}], and "
+        "views.image_size, views.crop_size, pseudo_labels.image_size and evaluation.image_size alike"
+    ]
 
 
 def _check_split(result: SplitCheck, records: Sequence[Record], bar: tqdm) -> None:

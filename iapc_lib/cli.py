@@ -115,6 +115,9 @@ def check(
     out: Annotated[Path | None, typer.Option(help="The run folder that `run` would get.")] = None,
     quick: Annotated[bool, typer.Option(help="Read an even sample of each split only.")] = False,
     changes: Changes = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Of a run of one row: name of a variant, or its file.")
+    ] = None,
 ) -> None:
     """Read all that a run would use, and say whether it can start; nothing is written.
 
@@ -125,7 +128,7 @@ def check(
     from iapc_lib.runs import default_folder
 
     with _exit_status():
-        settings = load_config(config, seed, parse_changes(changes or []))
+        settings = load_config(config, seed, parse_changes(changes or []), variant)
         limit = checking.QUICK_IMAGES if quick else None
         found = checking.check(settings, out or default_folder(settings), limit)
         typer.echo(checking.format_check(found))

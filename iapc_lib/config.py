@@ -201,3 +201,17 @@ def fingerprint(value: Any) -> str:
     """Sixteen hex digits that stand for a JSON-able value."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+SHARED_FIELDS = (
+    "seed",
+    "classes",
+    "miniature",
+    "source",
+    "target",
+    "model",
+    "source_training",
+    "pseudo_labels",
+    "evaluation",
+)
+"""On which source network, pseudo-labels and scores depend: what variants of a run share."""

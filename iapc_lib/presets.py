@@ -59,6 +59,10 @@ def read_preset(path: str | Path) -> dict[str, Any]:
     if path.name == RECORD:
         return _read_record(path)
     preset = read_yaml(path)
+    if isinstance(preset, dict) and "scenarios" in preset:
+        raise ConfigError(f"{path}: is a study; run it with snakemake -s papermill_runs/Snakefile")
+    if isinstance(preset, dict) and set(preset) <= set(VARIANT_KEYS):
+        raise ConfigError(f"{path}: is a variant; name a preset, and this with --variant")
     if not isinstance(preset, dict) or "config" not in preset:
         raise ConfigError(f"{path}: needs a key 'config' that holds the run's fields")
     for key in preset:
@@ -68,6 +72,8 @@ def read_preset(path: str | Path) -> dict[str, Any]:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise ConfigError(f"{path.parent}: is no run folder (it has no {RECORD})")
     try:
         record = json.loads(path.read_text())
         config = {**record["config"], "hardware": record.get("hardware", {})}
@@ -128,9 +134,14 @@ def read_variant(variant: str | Path) -> dict[str, Any]:
     """
     path = variant_path(variant)
     fields = read_yaml(path)
-    if not isinstance(fields, dict) or not {"title", "row"} <= set(fields) <= set(VARIANT_KEYS):
-        raise ConfigError(f"{path}: a variant has the keys {', '.join(VARIANT_KEYS)} and no others")
-    if not isinstance(fields.setdefault("overrides", {}), dict):
+    if not isinstance(fields, dict):
+        raise ConfigError(f"{path}: a variant has the keys {', '.join(VARIANT_KEYS)}")
+    if unknown := sorted(map(str, fields.keys() - set(VARIANT_KEYS))):
+        raise ConfigError(f"{path}: unknown key '{unknown[0]}'; allowed: {', '.join(VARIANT_KEYS)}")
+    if missing := sorted({"title", "row"} - fields.keys()):
+        raise ConfigError(f"{path}: '{missing[0]}' is missing")
+    fields["overrides"] = fields.get("overrides") or {}
+    if not isinstance(fields["overrides"], dict):
         raise ConfigError(f"{path}: overrides must map dotted keys to values")
     return fields | {"name": path.stem}
 
@@ -156,7 +167,8 @@ def load_with_origin(
     Args:
         config: path of a preset or of a run folder, or the mapping under a preset's `config`.
         seed: the run's seed; None takes the preset's.
-        overrides: dotted keys and their values (`{"adaptation.steps": 50}`), applied last.
+        overrides: dotted keys and their values (`{"adaptation.steps": 50}`), applied last; a
+            section may be given as a mapping of the fields that change.
         variant: name or path of a variant, applied before `overrides`.
 
     Returns:
@@ -192,9 +204,10 @@ def load_with_origin(
             raise ConfigError(f"{where}: overrides must map dotted keys to values, got {values!r}")
         for key, value in values.items():
             _set_dotted(fields, str(key), value)
-            replaced = [old for old in origin if old == key or old.startswith(f"{key}.")]
-            for old in replaced:
-                del origin[old]
+            whole = not isinstance(value, Mapping)
+            for old in list(origin):
+                if old == key or (whole and old.startswith(f"{key}.")):
+                    del origin[old]
             origin |= dict.fromkeys(dotted({key: value}), source)
     given = set(dotted(fields))
     _complete_from_checkpoint(fields)
@@ -202,7 +215,7 @@ def load_with_origin(
     try:
         return RunConfig.model_validate(fields), origin
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(where, e) for e in error.errors())) from None
+        raise ConfigError("\n".join(explain(where, e) for e in error.errors())) from None
 
 
 def dotted(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -266,14 +279,25 @@ def _set_dotted(fields: dict[str, Any], key: str, value: Any) -> None:
         fields = fields.setdefault(parent, {})
         if not isinstance(fields, dict):
             raise ConfigError(f"overrides: '{key}' goes through '{parent}', which is no section")
-    fields[last] = value
+    if isinstance(value, Mapping) and isinstance(fields.get(last), dict):
+        for inner, field in value.items():  # its other fields stay as they are
+            _set_dotted(fields[last], str(inner), field)
+    else:
+        fields[last] = value
 
 
-def _explain(where: str, error: dict[str, Any]) -> str:
+def explain(where: str, error: dict[str, Any], root: Any = RunConfig) -> str:
+    """One of pydantic's errors in the words of a configuration's user.
+
+    Args:
+        where: file, or whatever the fields are from.
+        error: of `ValidationError.errors()`.
+        root: the section that was validated.
+    """
     location = [part for part in error["loc"] if isinstance(part, str)]
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
-        section: Any = RunConfig
+        section = root
         for part in location[:-1]:
             annotation = section.model_fields[part].annotation
             section = next(
@@ -283,6 +307,8 @@ def _explain(where: str, error: dict[str, Any]) -> str:
     if error["type"] == "missing":
         return f"{where}: '{key}' is missing"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "tuple_type":
+        message = "write a list, such as [1, 2]"
     if not key:
         return f"{where}: {message}"
     if isinstance(error["input"], dict):

@@ -93,9 +93,11 @@ def run_notebooks(
         raise ConfigError(f"--until {until}: allowed are {', '.join(NOTEBOOKS)}, and no --variant")
     if not (project_root() / "notebooks").is_dir():
         raise ConfigError(f"{project_root()}: has no notebooks; run iapc inside a checkout")
-    run = open_run(preset, out or fields.get("out"), seed, overrides, variant)
     given = base or continue_from
-    taken_from = read_run(given) if given else run.config.variant and run_beside(run)
+    taken_from = read_run(given) if given else None
+    run = open_run(preset, out or fields.get("out"), seed, overrides, variant)
+    if not given and makes_one_row:
+        taken_from = run_beside(run)
     gpus = run.config.hardware.processes if run.machine.device.type == "cuda" else 0
     with run.lock(".runner.lock", -1 if wait else LOCK_WAIT_SECONDS), claimed_gpus(gpus):
         if taken_from:

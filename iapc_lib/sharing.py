@@ -10,6 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
+from iapc_lib.config import SHARED_FIELDS
 from iapc_lib.runs import Run, RunFolderError, atomic_path, read_json, read_run, write_json
 
 SHARED_STAGES = {
@@ -20,26 +21,13 @@ SHARED_STAGES = {
 }
 """Stages that come before adaptation, and their files and folders."""
 
-SETTINGS = (
-    "seed",
-    "classes",
-    "miniature",
-    "source",
-    "target",
-    "model",
-    "source_training",
-    "pseudo_labels",
-    "evaluation",
-)
-"""Fields of the configuration on which those stages depend."""
-
 
 def take_over(run: Run, base: Run, unfinished: bool = False) -> list[str]:
     """Takes what another run has made before its adaptation, unless this run has it.
 
     Args:
         run: open run folder.
-        base: open run folder with the same `SETTINGS`.
+        base: open run folder with the same `config.SHARED_FIELDS`.
         unfinished: take the saved states of its unfinished trainings, too: they go on here,
             under this run's parameters. The training of its source network may be one of them;
             then `source_training` may differ.
@@ -52,7 +40,7 @@ def take_over(run: Run, base: Run, unfinished: bool = False) -> list[str]:
     """
     trained = base.path("stages", "source_network.json").exists()
     training = unfinished and not trained and base.path("states", "source_training.pt").exists()
-    same = [key for key in SETTINGS if not (training and key == "source_training")]
+    same = [key for key in SHARED_FIELDS if not (training and key == "source_training")]
     different = [key for key in same if getattr(run.config, key) != getattr(base.config, key)]
     if different:
         raise RunFolderError(
@@ -95,7 +83,7 @@ def run_beside(run: Run) -> Run | None:
     if folder == run.folder or not (folder / "stages" / "source_network.json").exists():
         return None
     base = read_run(folder)
-    same = all(getattr(run.config, key) == getattr(base.config, key) for key in SETTINGS)
+    same = all(getattr(run.config, key) == getattr(base.config, key) for key in SHARED_FIELDS)
     return base if same else None
 
 

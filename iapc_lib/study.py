@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from iapc_lib import batches
-from iapc_lib.config import fingerprint
+from iapc_lib.config import SHARED_FIELDS, fingerprint
 from iapc_lib.presets import (
     ConfigError,
     load_config,
@@ -25,7 +25,6 @@ from iapc_lib.presets import (
 )
 from iapc_lib.provenance import notebook_error
 from iapc_lib.runs import RunFolderError, read_json
-from iapc_lib.sharing import SETTINGS
 from iapc_lib.tables import RESULTS_FORMAT, row_title
 
 MIOU = ("miou", "miou_19", "miou_16", "miou_13", "miou_11")
@@ -172,7 +171,7 @@ def _lines(results: Any, folder: str) -> Iterator[dict[str, Any]]:
         if not (isinstance(results["scenario"], str) and isinstance(results["seed"], int)):
             raise ValueError("damaged: its scenario or seed is none")
         settings = fingerprint(_settings(config))
-        shared = fingerprint(_settings({k: config[k] for k in SETTINGS}))
+        shared = fingerprint(_settings({k: config[k] for k in SHARED_FIELDS}))
         about = {
             "folder": folder,
             "commit": code["git"],

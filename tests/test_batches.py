@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from iapc_lib import runner, sharing, stages
 from iapc_lib.batches import read_study
+from iapc_lib.config import SHARED_FIELDS
 from iapc_lib.gpus import claimed_gpus
-from iapc_lib.presets import ConfigError, load_config, read_variant
+from iapc_lib.presets import ConfigError, dotted, load_config, read_variant
 from iapc_lib.runs import RunFolderError, default_folder, open_run, read_json
 from tests.conftest import PRESETS, tiny_overrides
 
@@ -65,7 +66,7 @@ def test_every_variant_fits_every_preset(preset, variant):
     assert config.variant.name == variant
     assert default_folder(config).name == f"{preset}-seed3-{variant}"
     assert stages.rows(config) == [config.variant.row]
-    for setting in sharing.SETTINGS:
+    for setting in SHARED_FIELDS:
         assert getattr(config, setting) == getattr(plain, setting)
 
 
@@ -91,7 +92,7 @@ def test_a_variant_that_does_not_exist_or_is_none_is_refused_by_name(tmp_path):
         load_config(PRESET, variant="nix")
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({"title": "mine", "row": "iapc", "override": {}}))
-    with pytest.raises(ConfigError, match=f"{path}: a variant has the keys title, row, overrides"):
+    with pytest.raises(ConfigError, match=f"{path}: unknown key 'override'; allowed: title, row"):
         read_variant(path)
     path.write_text(yaml.safe_dump({"title": "mine", "row": "iapk"}))
     with pytest.raises(ConfigError, match=r"'variant.row' = 'iapk' is not allowed"):
@@ -219,24 +220,45 @@ def test_studies_are_checked_down_to_every_run():
     for changes, message in (
         ({"variants": ["ia", "nix"]}, "variant 'nix' does not exist"),
         ({"scenarios": ["nix.yaml"]}, "nix.yaml: cannot be read"),
-        ({"seeds": []}, "study: 'seeds': Tuple should have at least 1 item"),
+        ({"seeds": []}, r"study: 'seeds' = \[\] is not allowed: Tuple should have at least 1 item"),
         ({"seeds": [1, 1]}, "a seed is named twice"),
         ({"variants": ["ia", "ia"]}, "two of its variants have the same name"),
-        ({"jobs": 3}, "study: 'jobs': Extra inputs are not permitted"),
+        ({"jobs": 3}, "study: unknown key 'jobs'; allowed: folder, scenarios, seeds, variants"),
         ({"overrides": {"adaptation.stepz": 3}}, "unknown key 'adaptation.stepz'"),
         (
             {"overrides": {"losses.prototype_enhanced": 1.0}},
             r"overrides \['losses.prototype_enhanced'\] are what 'ia' changes",
         ),
-        (  # A whole section would undo what a variant changes in it.
-            {"overrides": {"losses": {"class_weight_ceiling": 5.0}}},
-            r"overrides \['losses'\] are what 'ia' changes",
+        (
+            {"overrides": {"losses": {"prototype_enhanced": 1.0}}},
+            r"overrides \['losses.prototype_enhanced'\] are what 'ia' changes",
         ),
+        ({"overrides": {"losses": 3}}, r"overrides \['losses'\] are what 'ia' changes"),
+        ({"gpu": 1, "overrides": {"hardware.processes": 2}}, "'gpu' is 1, hardware.processes 2"),
+        ({"seeds": "0,1"}, r"study: 'seeds' = '0,1' is not allowed: write a list, such as"),
+        ({"seeds": None}, "study: 'seeds' is missing"),
         ({"overrides": {"seed": 5}}, r"overrides \['seed'\] are what the study itself sets"),
         ({"overrides": {"variant.row": "iapc"}}, r"\['variant.row'\] are what the study itself"),
     ):
         with pytest.raises(ConfigError, match=message):
             read_study(study(**changes))
+
+
+def test_what_variants_share_is_not_theirs_to_change(tmp_path):
+    path = tmp_path / "mine.yaml"
+    for changes in ({"source_training.steps": 5}, {"model": {"base_width": 8}}, {"scenario": "a"}):
+        path.write_text(yaml.safe_dump({"title": "mine", "row": "iapc", "overrides": changes}))
+        with pytest.raises(ConfigError, match=rf"{path}: \['{dotted(changes).popitem()[0]}'\] are"):
+            read_study(study(variants=["iapc", str(path)]))
+
+
+def test_overrides_of_a_section_leave_its_other_fields(tmp_path):
+    plain = load_config(PRESET, 0)
+    nested = load_config(PRESET, 0, {"adaptation": {"steps": 5, "optimizer": {"momentum": 0.5}}})
+    assert nested == load_config(
+        PRESET, 0, {"adaptation.steps": 5, "adaptation.optimizer.momentum": 0.5}
+    )
+    assert nested.adaptation.memory_decay == plain.adaptation.memory_decay != 0.9999
 
 
 CLAIM = """

@@ -120,10 +120,13 @@ def test_source_model_is_one_a_seed_and_shared(place):
 
 
 def test_wrong_study_is_refused_by_name(place):
-    (place / "study.yaml").write_text(
-        "scenarios: [nix.yaml]\nseeds: [0]\nfolder: x\nvariants: [ia]"
-    )
-    refused = snakemake(place)
-    assert refused.returncode == 1
-    assert "nix.yaml: cannot be read" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    study = "seeds: [0]\nfolder: x\nvariants: [ia]\n"
+    for scenarios, message in (
+        ("scenarios: [nix.yaml]", "nix.yaml: cannot be read"),
+        ("", "study: 'scenarios' is missing"),  # not filled up from the miniature's
+    ):
+        (place / "study.yaml").write_text(study + scenarios)
+        refused = snakemake(place)
+        assert refused.returncode == 1
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from iapc_lib import figures
+from iapc_lib.config import SHARED_FIELDS
 from iapc_lib.presets import ConfigError, load_config
 from iapc_lib.runs import RunFolderError
-from iapc_lib.sharing import SETTINGS
 from iapc_lib.study import CLASS_PREFIX, MIOU, read_runs
 from iapc_lib.study_tables import (
     class_changes,
@@ -62,7 +62,7 @@ def results(scenario="mini_gta5", seed=0, variant="iapc", miou=50.0, rows=None, 
         },
         "provenance": {
             "code": code,
-            "config": dict.fromkeys(SETTINGS, 1) | {"seed": seed, "adaptation": {"steps": 6}},
+            "config": dict.fromkeys(SHARED_FIELDS, 1) | {"seed": seed, "adaptation": {"steps": 6}},
             "time": "2026-01-01T00:00:00+00:00",
             "stages": {"source_network": {"code": code}},
         },
