@@ -62,6 +62,10 @@ def test_a_sound_configuration_is_reported_and_exit_0(worlds, tmp_path):
     line = next(line for line in result.stdout.splitlines() if line.startswith("road"))
     assert abs(float(line.split()[1]) - road) < 0.006
     assert not (tmp_path / "run").exists()
+    assert "stretched" not in result.stdout
+    square = iapc("check", "gta5.yaml", worlds | {"views.clean_size": [96, 96]}, "--variant", "ia")
+    assert "most target images are 128x64, and views.clean_size is 96x96" in square.stdout
+    assert "set it to [96,192]" in square.stdout
 
 
 def load(changes: dict):
