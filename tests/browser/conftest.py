@@ -65,7 +65,8 @@ def project(tmp_path_factory, chromium) -> Path:
     folder = tmp_path_factory.mktemp("project")
     hidden = shutil.ignore_patterns(".ipynb_checkpoints")
     shutil.copytree(PROJECT / "notebooks", folder / "notebooks", ignore=hidden)
-    (folder / "papermill_runs").mkdir()
+    for name in ("variants", "studies", "measured"):
+        shutil.copytree(PRESETS / name, folder / "papermill_runs" / name)
     for preset in PRESETS.glob("*.yaml"):
         fields = yaml.safe_load(preset.read_text())
         if preset.stem == "mini_gta5":
