@@ -197,8 +197,8 @@ def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
             _check_split(result, sample, bar)
             found.splits.append(result)
             found.problems += result.problems
-            if domain == "target" and split == "train":
-                found.notes += _distortions(config, result.sizes)
+            if (domain, split) == ("target", "train") and result.sizes:
+                found.notes += _distortion(config, *result.sizes.most_common(1)[0][0])
             if result.other_size and domain == "source":
                 names = sorted({*config.source.leave_out, *result.other_size})
                 found.notes.append(
@@ -210,19 +210,15 @@ def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
     _compare_counts(config, found)
 
 
-def _distortions(config: RunConfig, sizes: Counter) -> list[str]:
-    """A note where most images would be stretched by more than a tenth."""
-    if not sizes:
-        return []
-    (width, height), _ = sizes.most_common(1)[0]
+def _distortion(config: RunConfig, width: int, height: int) -> list[str]:
+    """A note if images would be stretched by more than a tenth."""
     to_height, to_width = config.views.clean_size
     if abs(math.log(width / height * to_height / to_width)) < math.log(1.1):
         return []
-    fitting = round(to_height * width / height)
     return [
         f"most target images are {width}x{height}, and views.clean_size is {to_width}x{to_height}: "
-        f"they would be stretched; for their proportions set it to [{to_height},{fitting}], and "
-        "views.image_size, views.crop_size, pseudo_labels.image_size and evaluation.image_size alike"
+        "they would be stretched; for their proportions set it to "
+        f"[{to_height},{round(to_height * width / height)}], and all other sizes alike"
     ]
 
 
