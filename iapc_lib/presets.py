@@ -61,7 +61,7 @@ def read_preset(path: str | Path) -> dict[str, Any]:
     preset = read_yaml(path)
     if isinstance(preset, dict) and "scenarios" in preset:
         raise ConfigError(f"{path}: is a study; run it with snakemake -s papermill_runs/Snakefile")
-    if isinstance(preset, dict) and set(preset) <= set(VARIANT_KEYS):
+    if isinstance(preset, dict) and "row" in preset:
         raise ConfigError(f"{path}: is a variant; name a preset, and this with --variant")
     if not isinstance(preset, dict) or "config" not in preset:
         raise ConfigError(f"{path}: needs a key 'config' that holds the run's fields")

@@ -11,6 +11,7 @@ states/NAME.pt            where an unfinished training goes on; removed when it 
 logs/                     what can be watched while a training runs; see `logs`
 figures/, notebooks/      pictures and executed notebooks
 results.json              the scores
+.made                     Snakemake's mark that its job for this folder is done
 """
 
 from __future__ import annotations

@@ -252,7 +252,20 @@ def test_what_variants_share_is_not_theirs_to_change(tmp_path):
             read_study(study(variants=["iapc", str(path)]))
 
 
-def test_overrides_of_a_section_leave_its_other_fields(tmp_path):
+def test_what_is_no_preset_says_what_it_is(tmp_path):
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("{}")
+    for path, message in (
+        (PRESETS / "variants" / "ia.yaml", "ia.yaml: is a variant; name a preset"),
+        (PRESETS / "studies" / "mini.yaml", "mini.yaml: is a study; run it with snakemake"),
+        (empty, "empty.yaml: needs a key 'config'"),
+        (tmp_path, f"{tmp_path}: is no run folder"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_config(path)
+
+
+def test_overrides_of_a_section_leave_its_other_fields():
     plain = load_config(PRESET, 0)
     nested = load_config(PRESET, 0, {"adaptation": {"steps": 5, "optimizer": {"momentum": 0.5}}})
     assert nested == load_config(
