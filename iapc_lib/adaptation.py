@@ -43,7 +43,6 @@ from iapc_lib.resume import Checkpointer
 from iapc_lib.runs import Run
 from iapc_lib.sections import IAPC_ROWS, AdaptedRow
 from iapc_lib.stalls import StallWatch
-from iapc_lib.world import World
 
 
 class Networks:
@@ -54,14 +53,6 @@ class Networks:
         self.student = copy.deepcopy(source).train()
         self.memory = copy.deepcopy(source).train().requires_grad_(False)
         self.source = source.eval().requires_grad_(False)
-        self.trained: nn.Module = self.student
-        """The student as it is called for gradients: their means over all processes."""
-
-    def spread(self, world: World) -> None:
-        """Lets the processes train as one, with the parameters that need a gradient now."""
-        for network in (self.student, self.memory):
-            world.synchronise(network)
-        self.trained = world.average_gradients(self.student)
 
 
 @dataclass
@@ -100,7 +91,7 @@ def adaptation_step(
     with torch.no_grad():
         source_logits = machine.forward(source, batch["rescaled"]).logits
         memory_output = machine.forward(memory, batch["plain"])
-    student_output = machine.forward(networks.trained, batch["augmented"])
+    student_output = machine.forward(networks.student, batch["augmented"])
     terms = iapc_losses(
         student_output,
         memory_output,
@@ -110,7 +101,6 @@ def adaptation_step(
         config.losses,
         config.fidelity,
         prototypes,
-        machine.world,
     )
     _descend(student, optimizer, terms.total, batch, config, machine)
     return StepResult(terms, student_output, memory_output, source_logits)
@@ -141,10 +131,9 @@ def self_training_step(
             source_logits = machine.forward(networks.source, batch["rescaled"]).logits
             confidence = upsample(source_logits, size).softmax(dim=1).amax(dim=1)
         labels = labels.where(confidence >= threshold, IGNORE)
-    logits = machine.forward(networks.trained, batch["augmented"]).logits
+    logits = machine.forward(networks.student, batch["augmented"]).logits
     summed = F.cross_entropy(upsample(logits, size), labels, ignore_index=IGNORE, reduction="sum")
-    count = machine.world.sum((labels != IGNORE).sum()).clamp(min=1)
-    loss = summed * machine.world.processes / count
+    loss = summed / (labels != IGNORE).sum().clamp(min=1)
     _descend(networks.student, optimizer, loss, batch, config, machine)
     return loss.detach()
 
@@ -164,7 +153,7 @@ def entropy_step(
     Returns:
         The mean entropy, a detached scalar in nats.
     """
-    logits = machine.forward(networks.trained, batch["plain"]).logits
+    logits = machine.forward(networks.student, batch["plain"]).logits
     log_probabilities = upsample(logits, batch["label"].shape[1:]).log_softmax(dim=1)
     loss = information_maximization_loss(log_probabilities)
     _descend(networks.student, optimizer, loss, batch, config, machine)
@@ -247,9 +236,7 @@ def adapt(
         TrainingDiverged: it became NaN or infinite; names the step and the terms.
         StallError: a step took longer than `hardware.stall_seconds`.
     """
-    # A process that waits for the main one has not stalled; one that has makes that one wait.
-    seconds = run.config.hardware.stall_seconds if run.machine.world.main else None
-    stall = StallWatch(f"adaptation ({row})", seconds)
+    stall = StallWatch(f"adaptation ({row})", run.config.hardware.stall_seconds)
     with stall, TrainingLog(run, row) as log:
         return _adapt(
             run, row, teacher, records, pseudo_labels, watch, watch_every, stall=stall, log=log
@@ -257,7 +244,7 @@ def adapt(
 
 
 def _adapt(run, row, teacher, records, pseudo_labels, watch, watch_every, *, stall, log):
-    config, machine, world = run.config, run.machine, run.machine.world
+    config, machine = run.config, run.machine
     steps, batch_size = config.adaptation.steps, config.adaptation.batch_size
     state = _Adaptation(Networks(teacher, machine), row, config, machine)
     iapc = row in IAPC_ROWS
@@ -268,16 +255,15 @@ def _adapt(run, row, teacher, records, pseudo_labels, watch, watch_every, *, sta
     dataset = ViewsDataset(
         records, pseudo_labels, config.views, config.class_set, config.seed, steps * batch_size
     )
-    positions = world.positions(range(start, steps), batch_size)
-    loader = machine.load(dataset, world.batch_share(batch_size), positions)
+    positions = range(start * batch_size, steps * batch_size)
+    loader = machine.load(dataset, batch_size, positions)
     student = state.networks.student
     if iapc and state.prototypes is None:
         state.prototypes = initial_prototypes(state.networks.memory, records, config, machine)
-    state.networks.spread(world)
     stall.phase(start, "loading its batch")
     bar = tqdm(loader, desc=f"Adaptation ({row})", initial=start, total=steps)
     for step, batch in enumerate(bar, start=start):
-        if watch is not None and world.main and step % watch_every == 0:
+        if watch is not None and step % watch_every == 0:
             stall.phase(step, "looking at the score")
             _watch(watch, step, state, log)
         stall.phase(step, "computing")
@@ -303,10 +289,10 @@ def _adapt(run, row, teacher, records, pseudo_labels, watch, watch_every, *, sta
         else:
             shown = {"loss": _baseline_step(row, state, batch, config, machine)}
         # One transfer for all: every other would make a GPU wait again.
-        numbers = world.mean(torch.stack(list(shown.values()))).tolist()
+        numbers = torch.stack(list(shown.values())).tolist()
         entry = dict(zip(shown, numbers, strict=True))
         broken = [f"{key} = {v}" for key, v in entry.items() if not math.isfinite(v)]
-        if broken and world.main:  # with it, the others end
+        if broken:
             raise checkpointer.diverged(step, ", ".join(broken))
         entry |= {"learning_rate": rates[0], "learning_rate_head": rates[1]}
         state.history.append({"step": step, **entry})
@@ -318,9 +304,7 @@ def _adapt(run, row, teacher, records, pseudo_labels, watch, watch_every, *, sta
         stall.phase(step + 1, "loading its batch")
     stall.phase(steps, "looking at the score")
     checkpointer.require_finite(steps)
-    if world.processes > 1:
-        checkpointer.save(steps)  # one process goes on from here, and looks at the end
-    elif watch is not None:
+    if watch is not None:
         _watch(watch, steps, state, log)
     return student.eval(), state.history
 

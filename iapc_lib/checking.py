@@ -29,7 +29,6 @@ from iapc_lib.data.layouts import (
     target_records,
 )
 from iapc_lib.hardware import prepare_machine, step_bytes, total_memory
-from iapc_lib.launching import training_processes, trainings
 from iapc_lib.presets import ConfigError, resolve
 from iapc_lib.runs import Run, existing_parent, free_megabytes
 from iapc_lib.watching import WATCHES_PER_RUN
@@ -101,13 +100,6 @@ def check(config: RunConfig, folder: Path, limit: int | None = None) -> Check:
     _check_data(config, limit, found)
     _check_machine(config, folder, found)
     trained = (folder / "source.safetensors").exists()
-    for training in trainings(config):
-        if training == "source_training" and trained:
-            continue
-        try:
-            training_processes(config, training)
-        except ConfigError as error:
-            found.problems.append(str(error))
     try:
         if config.source.checkpoint:
             load_network(resolve(config.source.checkpoint), config)

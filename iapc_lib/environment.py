@@ -20,7 +20,6 @@ PACKAGES = (
     "torch",
     "torchvision",
     "torchmetrics",
-    "accelerate",
     "numpy",
     "pillow",
     "safetensors",

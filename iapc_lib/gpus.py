@@ -6,14 +6,12 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
-
-from iapc_lib.presets import ConfigError
 
 LOOK_EVERY_SECONDS = 5.0
 
@@ -27,56 +25,39 @@ def visible_gpus() -> list[str]:
 
 
 @contextmanager
-def claimed_gpus(number: int) -> Iterator[list[str]]:
-    """Waits for free GPUs and keeps them for this process and those that it starts.
+def claimed_gpu() -> Iterator[str]:
+    """Waits for a free GPU and keeps it for this process and those that it starts.
 
-    `CUDA_VISIBLE_DEVICES` names them alone meanwhile. A claim is a locked file in the system's
-    folder for temporary files, which the system lifts when the process dies. Slurm jobs that were
-    given GPUs may number them alike: there a claim holds among the processes of one job.
-
-    Args:
-        number: of GPUs; 0 claims none.
-
-    Raises:
-        ConfigError: there are not so many.
+    `CUDA_VISIBLE_DEVICES` names it alone meanwhile. A claim is a locked file in the system's folder
+    for temporary files, which the system lifts when the process dies. Slurm jobs that were given
+    GPUs may number them alike: there a claim holds among the processes of one job.
     """
-    if number == 0:
-        yield []
-        return
-    gpus = visible_gpus()
-    if number > len(gpus):
-        raise ConfigError(f"hardware.processes: {number} GPUs are wanted, {len(gpus)} visible")
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    waiting = False
+    gpus, waiting = visible_gpus(), False
     while True:
-        with ExitStack() as claims:
-            mine = []
-            for gpu in gpus:
-                if len(mine) < number and _claim(gpu, claims):
-                    mine.append(gpu)
-            if len(mine) == number:
-                os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
-                try:
-                    yield mine
-                finally:
-                    if before is None:
-                        del os.environ["CUDA_VISIBLE_DEVICES"]
-                    else:
-                        os.environ["CUDA_VISIBLE_DEVICES"] = before
-                return
+        for gpu in gpus:
+            lock = _lock_of(gpu)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            before = os.environ.get("CUDA_VISIBLE_DEVICES")
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+            try:
+                yield gpu
+            finally:
+                if before is None:
+                    del os.environ["CUDA_VISIBLE_DEVICES"]
+                else:
+                    os.environ["CUDA_VISIBLE_DEVICES"] = before
+                lock.release()
+            return
         if not waiting:
-            tqdm.write(f"waiting for {number} of the GPUs {', '.join(gpus)}: others use them")
+            tqdm.write(f"waiting for one of the GPUs {', '.join(gpus)}: others use them")
             waiting = True
         time.sleep(LOOK_EVERY_SECONDS)
 
 
-def _claim(gpu: str, claims: ExitStack) -> bool:
+def _lock_of(gpu: str) -> FileLock:
     given = os.environ.get("SLURM_JOB_GPUS") or os.environ.get("SLURM_STEP_GPUS")
     job = os.environ.get("SLURM_JOB_ID", "") if given else ""
-    name = f"iapc-gpu-{job}-{gpu}.lock"
-    lock = FileLock(Path(tempfile.gettempdir()) / name, mode=0o666)
-    try:
-        claims.enter_context(lock.acquire(timeout=0))
-    except Timeout:
-        return False
-    return True
+    return FileLock(Path(tempfile.gettempdir()) / f"iapc-gpu-{job}-{gpu}.lock", mode=0o666)

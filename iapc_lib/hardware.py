@@ -15,7 +15,6 @@ from iapc_lib.config import RunConfig
 from iapc_lib.deeplab import DeepLabV2, Prediction, network_input
 from iapc_lib.presets import ConfigError
 from iapc_lib.sections import Hardware as HardwareConfig
-from iapc_lib.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,6 @@ class Machine:
     device: torch.device
     autocast: bool
     workers: int = 0
-    world: World = ALONE
-    """The processes that train together."""
 
     @property
     def description(self) -> str:
@@ -75,15 +72,13 @@ def prepare_machine(config: HardwareConfig) -> Machine:
     """The machine that `config.hardware` names, set to repeatable arithmetic.
 
     Raises:
-        ConfigError: CUDA is asked for and not there, or for more processes than GPUs.
+        ConfigError: CUDA is asked for and not there.
     """
     # cuBLAS repeats its sums in one order only with a fixed work space.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("hardware.device is 'cuda', but torch finds no GPU; allowed: auto, cpu")
     use_cuda = config.device != "cpu" and torch.cuda.is_available()
-    if use_cuda and config.processes > (gpus := torch.cuda.device_count()):
-        raise ConfigError(f"hardware.processes: {config.processes} GPUs are wanted, {gpus} visible")
     device = torch.device("cuda" if use_cuda else "cpu")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False

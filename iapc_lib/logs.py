@@ -41,7 +41,7 @@ class TrainingLog:
     it goes on in another run folder, its earlier curves are written there, too.
 
     Args:
-        run: open run folder; of processes that train together, the main one logs.
+        run: open run folder.
         name: of the training: `source`, or a row of the results.
 
     Raises:
@@ -52,7 +52,6 @@ class TrainingLog:
         self.lines_path = run.path("logs", f"{name}.jsonl")
         self.events_folder = run.path("logs", "tensorboard", name)
         self._lines = self._events = None
-        self._writes = run.machine.world.main
 
     def __enter__(self) -> TrainingLog:
         return self
@@ -69,8 +68,6 @@ class TrainingLog:
             step: the next one.
             history: entries of the steps before.
         """
-        if not self._writes:
-            return
         # It takes seconds to import, which a reader of results should not wait for.
         from torch.utils.tensorboard import SummaryWriter
 
@@ -96,8 +93,6 @@ class TrainingLog:
             entry: `step`, and the numbers of a step, or of a look as `watched`.
             pictures: (H, W, 3) uint8 RGB by name, of a look.
         """
-        if not self._writes:
-            return
         with _writing(self.lines_path):
             self._lines.write(_line(entry))
         with _writing(self.events_folder):

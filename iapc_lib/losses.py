@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from iapc_lib.classes import IGNORE
-from iapc_lib.world import ALONE, World
 
 
 class ClassWeights(NamedTuple):
@@ -32,7 +31,6 @@ def class_weights(
     often: Tensor,
     ceiling: float = 7.0,
     rare_class_pixels: int = 64 * 64,
-    world: World = ALONE,
 ) -> ClassWeights:
     """Class weights from the pixel counts of a batch (method.md, 5).
 
@@ -41,12 +39,11 @@ def class_weights(
         often: (K,) float, as the previous update returned it; ones at the start.
         ceiling: weight of a class that is rare in the batch.
         rare_class_pixels: a class with fewer pixels per image is rare, absent ones included.
-        world: the processes that hold the batch's images; pixels of all are counted.
     """
     # bincount would make a GPU wait for its host, a repeatable scatter_add would sort all pixels.
     classes = torch.arange(len(often), device=labels.device)
-    counts = world.sum((labels.flatten() == classes[:, None]).sum(dim=1))
-    few = rare_class_pixels * len(labels) * world.processes
+    counts = (labels.flatten() == classes[:, None]).sum(dim=1)
+    few = rare_class_pixels * len(labels)
     rare = 1 + (ceiling - 1) * (counts < few).to(often.dtype)
     absent = 1 + (ceiling - 1) * (counts == 0).to(often.dtype)
     often = 0.9 * often + 0.1 * absent

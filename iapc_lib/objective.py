@@ -28,7 +28,6 @@ from iapc_lib.prototypes import (
     scrambled_2023,
 )
 from iapc_lib.sections import Fidelity, Losses
-from iapc_lib.world import ALONE, World
 
 
 @dataclass
@@ -64,7 +63,6 @@ def iapc_losses(
     losses: Losses,
     fidelity: Fidelity,
     prototypes: Tensor | None = None,
-    world: World = ALONE,
 ) -> LossTerms:
     """The complete objective of IAPC from the outputs of the three networks.
 
@@ -77,8 +75,6 @@ def iapc_losses(
         losses: weights of the terms.
         fidelity: choices where code and paper differ.
         prototypes: (K, D) state of the prototypes, unless `fidelity.prototypes` is `image`.
-        world: the processes that hold the batch's images. Class weights and moving prototypes are
-            those of the whole batch; terms and maps are of this process's images.
 
     Raises:
         ValueError: `prototypes` is needed and not given.
@@ -87,7 +83,7 @@ def iapc_losses(
         raise ValueError(f"fidelity.prototypes is {fidelity.prototypes!r}: give their state")
     size = labels.shape[1:]
     weight, often = class_weights(
-        labels, often, losses.class_weight_ceiling, losses.rare_class_pixels, world
+        labels, often, losses.class_weight_ceiling, losses.rare_class_pixels
     )
     logits = upsample(student.logits, size)
     log_probabilities = logits.log_softmax(dim=1)
@@ -97,8 +93,8 @@ def iapc_losses(
         if fidelity.prototypes == "dataset":
             used = prototypes.expand_as(used)
         elif fidelity.prototypes == "momentum":
-            moved = moving_prototypes(prototypes, world.gather(used), fidelity.prototype_momentum)
-            used, prototypes = world.own(moved), moved[-1]
+            used = moving_prototypes(prototypes, used, fidelity.prototype_momentum)
+            prototypes = used[-1]
     similarity = prototype_similarity(student.features, used)
     nearest = prototype_labels(similarity.detach())
     nearest_up = resample_labels(nearest, size)

@@ -198,7 +198,7 @@ def _stage(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
 def _how_it_ran(made: Mapping[str, Any]) -> dict[str, Any]:
     """What may change from one start of a run to the next, and can move a number."""
     hardware = (made.get("config") or {}).get("hardware") or {}
-    return {key: hardware[key] for key in ("precision", "processes") if key in hardware}
+    return {key: hardware[key] for key in ("precision",) if key in hardware}
 
 
 def _distinct(stages: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

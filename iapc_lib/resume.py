@@ -45,7 +45,6 @@ class Checkpointer:
     def __init__(self, run: Run, name: str, state: Stateful, made_from: Mapping[str, Any]):
         self.run, self.name = run, name
         self.path = self.path_of(run, name)
-        self.writes = run.machine.world.main
         self.state = state
         self.made_from = {"format": STATE_FORMAT, **made_from}
         self.began = self.saved = time.monotonic()
@@ -100,9 +99,7 @@ class Checkpointer:
             self.save(step)
 
     def save(self, step: int) -> None:
-        """Saves now; of processes that train together, the main one does."""
-        if not self.writes:
-            return
+        """Saves now."""
         self.require_finite(step)
         began = time.monotonic()
         saved = {
@@ -124,7 +121,7 @@ class Checkpointer:
             TrainingDiverged: there is a NaN or infinite number in it.
         """
         broken = list(_not_finite(self.state.state_dict()))
-        if broken and self.writes:
+        if broken:
             more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
             raise self.diverged(step - 1, f"after it, in {', '.join(broken[:3])}{more}")
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tqdm.auto import tqdm
 from iapc_lib.checking import CannotStart, preflight
 from iapc_lib.checkpoints import CheckpointError
 from iapc_lib.data.layouts import DataError
-from iapc_lib.gpus import claimed_gpus
+from iapc_lib.gpus import claimed_gpu
 from iapc_lib.presets import ConfigError, load_config, project_root, read_preset, resolve
 from iapc_lib.runs import (
     LOCK_WAIT_SECONDS,
@@ -98,8 +99,8 @@ def run_notebooks(
     run = open_run(preset, out or fields.get("out"), seed, overrides, variant)
     if not given and makes_one_row:
         taken_from = run_beside(run)
-    gpus = run.config.hardware.processes if run.machine.device.type == "cuda" else 0
-    with run.lock(".runner.lock", -1 if wait else LOCK_WAIT_SECONDS), claimed_gpus(gpus):
+    gpu = claimed_gpu() if run.machine.device.type == "cuda" else nullcontext()
+    with run.lock(".runner.lock", -1 if wait else LOCK_WAIT_SECONDS), gpu:
         if taken_from:
             take_over(run, taken_from, unfinished=continue_from is not None)
         preflight(run)

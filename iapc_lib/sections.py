@@ -213,9 +213,7 @@ class Hardware(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the networks' forward passes; losses are float32 always."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that load images, for each that trains."""
-    processes: Count = 1
-    """Processes that train together, one a GPU; a batch is divided among them."""
+    """Processes that load images."""
     cache: str | None = None
     """Folder for decoded copies of the training images; none: they are decoded at every use."""
     stall_seconds: Positive | None = 1800.0

@@ -155,16 +155,13 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
         TrainingDiverged: it became NaN or infinite; names the step.
         StallError: a step took longer than `hardware.stall_seconds`.
     """
-    # A process that waits for the main one has not stalled; one that has makes that one wait.
-    seconds = run.config.hardware.stall_seconds if run.machine.world.main else None
-    stall = StallWatch("source training", seconds)
+    stall = StallWatch("source training", run.config.hardware.stall_seconds)
     with stall, TrainingLog(run, "source") as log:
         return _train_source(run, records, stall=stall, log=log)
 
 
 def _train_source(run, records, *, stall, log):
     config, machine = run.config.source_training, run.machine
-    world = machine.world
     classes = run.config.class_set
     imagenet = imagenet_file(run.config)
     training = _Training(run.config, machine, imagenet)
@@ -179,25 +176,23 @@ def _train_source(run, records, *, stall, log):
     start = checkpointer.restore(config.steps)
     log.begin(start, training.history)
     dataset = SourceDataset(records, config, classes, run.config.seed)
-    positions = world.positions(range(start, config.steps), config.batch_size)
-    loader = machine.load(dataset, world.batch_share(config.batch_size), positions)
-    world.synchronise(training.network)
-    network = world.average_gradients(training.network)
+    positions = range(start * config.batch_size, config.steps * config.batch_size)
+    loader = machine.load(dataset, config.batch_size, positions)
     stall.phase(start, "loading its batch")
     bar = tqdm(loader, desc="Source training", initial=start, total=config.steps)
     for step, (images, labels) in enumerate(bar, start=start):
         stall.phase(step, "computing")
         rates = set_learning_rate(training.optimizer, config.optimizer, step)
         labels = labels.to(machine.device)
-        logits = machine.forward(network, images).logits
+        logits = machine.forward(training.network, images).logits
         log_probabilities = upsample(logits, labels.shape[1:]).log_softmax(dim=1)
         per_pixel = weighted_cross_entropy(log_probabilities, labels, weight)
         weight_sum = (
             (labels != IGNORE).sum() if weight is None else weight[labels[labels != IGNORE]].sum()
         )
-        loss = per_pixel.sum() * world.processes / world.sum(weight_sum).clamp(min=1)
-        reached = world.mean(loss).item()
-        if not math.isfinite(reached) and world.main:  # with it, the others end
+        loss = per_pixel.sum() / weight_sum.clamp(min=1)
+        reached = loss.item()
+        if not math.isfinite(reached):
             raise checkpointer.diverged(step, f"loss = {reached}")
         training.optimizer.zero_grad()
         loss.backward()
@@ -211,6 +206,4 @@ def _train_source(run, records, *, stall, log):
         checkpointer.save_if_due(step + 1)
         stall.phase(step + 1, "loading its batch")
     checkpointer.require_finite(config.steps)
-    if world.processes > 1:
-        checkpointer.save(config.steps)  # one process goes on from here
     return training.network.eval(), training.history

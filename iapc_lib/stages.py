@@ -29,7 +29,6 @@ from iapc_lib.data.miniature import write_world
 from iapc_lib.data.names import source_name, target_name
 from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.evaluation import recompute_batchnorm, score_records
-from iapc_lib.launching import train_together
 from iapc_lib.presets import resolve
 from iapc_lib.pseudo_labels import pseudo_label_path, write_pseudo_labels
 from iapc_lib.resume import Checkpointer
@@ -218,16 +217,12 @@ def training_inputs(run: Run, training: str) -> tuple:
 
 
 def train(run: Run, training: str, *inputs: Any) -> tuple[DeepLabV2, list[dict[str, Any]]]:
-    """Trains on `training_inputs`, in several processes where the run wants that."""
-    together = train_together(run, training) if run.machine.world.processes == 1 else 0.0
+    """Trains on `training_inputs`."""
     if training == "source_training":
-        network, history = train_source(run, *inputs)
-    else:
-        watch_every = max(1, -(-run.config.adaptation.steps // WATCHES_PER_RUN))
-        watch = Watch(run, training, watched_records(run))
-        network, history = adapt(run, training, *inputs, watch, watch_every)
-    run.seconds_before -= together  # the saved state counts them too
-    return network, history
+        return train_source(run, *inputs)
+    watch_every = max(1, -(-run.config.adaptation.steps // WATCHES_PER_RUN))
+    watch = Watch(run, training, watched_records(run))
+    return adapt(run, training, *inputs, watch, watch_every)
 
 
 def watched_records(run: Run) -> list[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,6 @@ from iapc_lib.deeplab import DeepLabV2
 from iapc_lib.evaluation import predict_labels, score_records
 from iapc_lib.runs import Run, atomic_path
 from iapc_lib.sections import IAPC_ROWS
-from iapc_lib.world import local_copy
 
 WATCHED_IMAGES = 3
 """Whose predictions are kept."""
@@ -56,7 +56,7 @@ class Watch:
         self._keep(step, "student", student)
         if self.method in IAPC_ROWS:
             # A copy in train mode: as it is used, and its own statistics stay as they are.
-            memory = local_copy(networks.memory)
+            memory = copy.deepcopy(networks.memory)
             self._predict(step, memory, "predictions", self.method, "memory")
             self._keep(step, "memory", networks.memory)
         found = {}

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from iapc_lib import runner, sharing, stages
 from iapc_lib.batches import read_study
 from iapc_lib.config import SHARED_FIELDS
-from iapc_lib.gpus import claimed_gpus
+from iapc_lib.gpus import claimed_gpu
 from iapc_lib.presets import ConfigError, dotted, load_config, read_variant
 from iapc_lib.runs import RunFolderError, default_folder, open_run, read_json
 from tests.conftest import PRESETS, tiny_overrides
@@ -234,7 +234,7 @@ def test_studies_are_checked_down_to_every_run():
             r"overrides \['losses.prototype_enhanced'\] are what 'ia' changes",
         ),
         ({"overrides": {"losses": 3}}, r"overrides \['losses'\] are what 'ia' changes"),
-        ({"gpu": 1, "overrides": {"hardware.processes": 2}}, "'gpu' is 1, hardware.processes 2"),
+        ({"gpu": 2}, "study: 'gpu' = 2 is not allowed"),
         ({"seeds": "0,1"}, r"study: 'seeds' = '0,1' is not allowed: write a list, such as"),
         ({"seeds": None}, "study: 'seeds' is missing"),
         ({"overrides": {"seed": 5}}, r"overrides \['seed'\] are what the study itself sets"),
@@ -277,7 +277,7 @@ def test_overrides_of_a_section_leave_its_other_fields():
 CLAIM = """
 from iapc_lib import gpus
 gpus.LOOK_EVERY_SECONDS = 0.05
-with gpus.claimed_gpus(1) as mine:
+with gpus.claimed_gpu() as mine:
     print(mine, flush=True)
     input()
 """
@@ -312,27 +312,28 @@ def claim(tmp_path):
 @pytest.mark.parametrize("slurm", [{}, {"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "0,1"}])
 def test_two_runs_never_share_a_gpu(claim, slurm):
     first = claim(**slurm)
-    assert first.stdout.readline() == "['0']\n"
+    assert first.stdout.readline() == "0\n"
     second = claim(**slurm)
-    assert second.stdout.readline() == "['1']\n"
+    assert second.stdout.readline() == "1\n"
     third = claim(**slurm)
-    assert third.stdout.readline() == "waiting for 1 of the GPUs 0, 1: others use them\n"
+    assert third.stdout.readline() == "waiting for one of the GPUs 0, 1: others use them\n"
     first.kill()  # the system lifts a dead process's claim
-    assert third.stdout.readline() == "['0']\n"
+    assert third.stdout.readline() == "0\n"
 
 
 def test_slurm_jobs_that_were_given_gpus_may_number_them_alike(claim):
     for job in ("7", "8"):
-        assert claim(SLURM_JOB_ID=job, SLURM_JOB_GPUS="3").stdout.readline() == "['0']\n"
+        assert claim(SLURM_JOB_ID=job, SLURM_JOB_GPUS="3").stdout.readline() == "0\n"
     # These were given none and see all: they keep out of each other's way.
     assert [claim(SLURM_JOB_ID=job).stdout.readline() for job in ("9", "10")] == [
-        "['0']\n",
-        "['1']\n",
+        "0\n",
+        "1\n",
     ]
 
 
-def test_claim_of_more_gpus_than_there_are_is_refused(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    with pytest.raises(ConfigError, match="2 GPUs are wanted, 1 visible"), claimed_gpus(2):
-        pass
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+def test_claim_names_its_gpu_alone_and_then_all_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with claimed_gpu() as mine:
+        assert mine == os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
