@@ -16,13 +16,14 @@ import torch
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.benchmark import Timer
 
-from iapc_lib.adaptation import Networks, adaptation_step
-from iapc_lib.deeplab import DeepLabV2
-from iapc_lib.hardware import prepare_machine
-from iapc_lib.objective import iapc_losses
-from iapc_lib.optimizers import make_optimizer, set_learning_rate, update_memory
-from iapc_lib.presets import load_config, project_root
-from iapc_lib.sections import Hardware
+from iapc_lib.config.presets import load_config
+from iapc_lib.config.sections import Hardware
+from iapc_lib.machine.device import prepare_machine
+from iapc_lib.method.deeplab import DeepLabV2
+from iapc_lib.method.objective import iapc_losses
+from iapc_lib.method.optimizer import make_optimizer, set_learning_rate
+from iapc_lib.method.step import Networks, adaptation_step, update_memory
+from iapc_lib.paths import project_root
 
 PUBLISHED_UNITS = 6.4
 """Student forwards that an update of the published code takes (method.md, 14)."""

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from torch.utils.benchmark import Timer
 
+from iapc_lib.config.presets import load_config
 from iapc_lib.data.cache import cached_records, training_sizes
-from iapc_lib.data.dataset import read_original, read_resized
+from iapc_lib.data.images import read_original, read_resized
 from iapc_lib.data.layouts import Record
 from iapc_lib.data.miniature import write_world
-from iapc_lib.data.views import target_views
-from iapc_lib.presets import load_config, project_root
+from iapc_lib.data.target_views import target_views
+from iapc_lib.paths import project_root
 
 
 def milliseconds(work, repeats: int) -> float:

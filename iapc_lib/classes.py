@@ -118,6 +118,14 @@ class ClassSet:
         table[: len(self)] = self.train_ids
         return table
 
+    def train_ids_of(self, channels: np.ndarray) -> np.ndarray:
+        """Channel numbers, or a CPU tensor of them, of any shape -> train ids, uint8."""
+        return self.train_id_of_channel[np.asarray(channels)]
+
+    def known_only(self, labels: np.ndarray) -> np.ndarray:
+        """Train ids, uint8; classes outside the set become 255."""
+        return self.train_id_of_channel[self.channel_of_train_id[labels]]
+
 
 ALL_19 = ClassSet(tuple(range(NUM_CLASSES)))
 SYNTHIA_16 = ClassSet(

@@ -85,8 +85,8 @@ def run(
 ) -> None:
     """Run the seven notebooks for a configuration; run it again to go on after a stop."""
     # Imported here so that `iapc --help` does not wait for torch.
-    from iapc_lib.runner import NotebookFailed, run_notebooks
-    from iapc_lib.tables import summary
+    from iapc_lib.pipeline.results import summary
+    from iapc_lib.pipeline.runner import NotebookFailed, run_notebooks
 
     with _exit_status():
         folder = out.absolute() if out else None
@@ -123,9 +123,9 @@ def check(
 
     Exit status 0: it can. 2: it can not, and the reasons are on stderr, a line each.
     """
-    from iapc_lib import checking
-    from iapc_lib.presets import load_config
-    from iapc_lib.runs import default_folder
+    from iapc_lib.config.presets import load_config
+    from iapc_lib.pipeline import checking
+    from iapc_lib.runs.folder import default_folder
 
     with _exit_status():
         settings = load_config(config, seed, parse_changes(changes or []), variant)
@@ -163,28 +163,26 @@ def predict(
 
     Files that cannot be read are named on stderr, a line each, and make the exit status 1.
     """
-    from iapc_lib.checkpoints import image_size_of, load_network
-    from iapc_lib.folder_prediction import predict_folder
-    from iapc_lib.hardware import prepare_machine
-    from iapc_lib.prediction import PredictionSettings
-    from iapc_lib.presets import ConfigError
-    from iapc_lib.runs import file_hash
-    from iapc_lib.sections import Hardware
+    from iapc_lib.config.errors import ConfigError
+    from iapc_lib.config.sections import Hardware
+    from iapc_lib.files import file_hash
+    from iapc_lib.machine.device import prepare_machine
+    from iapc_lib.networks.checkpoints import image_size_of, load_ready
+    from iapc_lib.prediction.folder import predict_folder
+    from iapc_lib.prediction.image import PredictionSettings
 
     with _exit_status():
         if device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"--device {device}: allowed are auto, cpu and cuda")
         machine = prepare_machine(Hardware(device=device))
-        network, classes = load_network(checkpoint)
+        ready = load_ready(checkpoint, machine)
         if short_side is None:
             short_side = min(image_size_of(checkpoint))
         settings = PredictionSettings(short_side or None, _scales(scales), flip)
         found, skipped = predict_folder(
-            machine,
-            network.to(machine.device),
+            ready,
             images,
             out,
-            classes,
             checkpoint=file_hash(checkpoint),
             settings=settings,
             ids=ids.value,
@@ -209,9 +207,9 @@ def evaluate(
     changes: Changes = None,
 ) -> None:
     """Score a network on the target's labelled images: IoU of every class, and the means."""
-    from iapc_lib.evaluation import evaluate_checkpoint
-    from iapc_lib.presets import load_config
-    from iapc_lib.tables import format_scores
+    from iapc_lib.api import evaluate_checkpoint
+    from iapc_lib.config.presets import load_config
+    from iapc_lib.evaluation.tables import format_scores
 
     with _exit_status():
         settings = load_config(config, None, parse_changes(changes or []))
@@ -231,8 +229,8 @@ def show(
 
     Exit status 1: a file of the folder could not be read; it is named on stderr, the rest shown.
     """
-    from iapc_lib.provenance import describe
-    from iapc_lib.provenance_text import format_run
+    from iapc_lib.runs.description import describe
+    from iapc_lib.runs.description_text import format_run
 
     with _exit_status():
         run = describe(run_folder)
@@ -251,8 +249,8 @@ def diff(
 
     Exit status 0 whether they differ or not; 1: a file could not be read, and is named on stderr.
     """
-    from iapc_lib.provenance import compare
-    from iapc_lib.provenance_text import format_difference
+    from iapc_lib.runs.description import compare
+    from iapc_lib.runs.description_text import format_difference
 
     with _exit_status():
         found = compare(first, second)
@@ -271,7 +269,7 @@ def _report(problems: list[str]) -> None:
 @contextmanager
 def _exit_status() -> Iterator[None]:
     """Turns refusals into their lines on stderr and exit status 2, a stop into 1."""
-    from iapc_lib.runner import REFUSALS
+    from iapc_lib.pipeline.runner import REFUSALS
 
     try:
         yield
@@ -296,7 +294,7 @@ def _one_line(text: str) -> str:
 
 
 def _scales(text: str) -> tuple[float, ...]:
-    from iapc_lib.presets import ConfigError
+    from iapc_lib.config.errors import ConfigError
 
     try:
         scales = tuple(float(part) for part in text.split(","))
@@ -313,7 +311,7 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: there is no `=`, or the value is not YAML.
     """
-    from iapc_lib.presets import ConfigError
+    from iapc_lib.config.errors import ConfigError
 
     parsed = {}
     for change in changes:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from iapc_lib.runs import Run, open_run
+from iapc_lib.runs.folder import Run, open_run
 
 PROJECT = Path(__file__).resolve().parents[1]
 PRESETS = PROJECT / "papermill_runs"

@@ -12,13 +12,13 @@ from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 from typer.testing import CliRunner
 
-from iapc_lib import checking, runner, stages
-from iapc_lib.checkpoints import save_network
 from iapc_lib.cli import app
+from iapc_lib.config.presets import load_config
 from iapc_lib.data.layouts import domain_root
-from iapc_lib.deeplab import DeepLabV2
-from iapc_lib.presets import load_config
-from iapc_lib.runs import open_run
+from iapc_lib.method.deeplab import DeepLabV2
+from iapc_lib.networks.checkpoints import save_network
+from iapc_lib.pipeline import checking, runner, stages
+from iapc_lib.runs.folder import open_run
 from tests.conftest import PRESETS, tiny_overrides
 
 PRESET = str(PRESETS / "mini_gta5.yaml")
@@ -98,7 +98,7 @@ def test_bad_folders_and_checkpoints_are_refused(tmp_path, data_folder, monkeypa
     message = refused(*run, *settings({**overrides, "source.checkpoint": str(net)}))
     assert "net.safetensors: is of another architecture: it has 16 classes" in message
     # Nothing was made there: the corrected command may use the same folder.
-    stages.source_network(open_run(PRESET, tmp_path / "run", 0, overrides))
+    stages.network_file(open_run(PRESET, tmp_path / "run", 0, overrides), "source_only")
     assert "was made with other parameters" in refused(*run, *settings(overrides), "--seed", "3")
     (tmp_path / "file").write_text("")
     assert "cannot be written" in refused(PRESET, "--out", tmp_path / "file" / "run")

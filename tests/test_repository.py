@@ -9,8 +9,8 @@ import tomllib
 import pytest
 import yaml
 
-from iapc_lib.presets import load_config
-from iapc_lib.runner import NOTEBOOKS, VARIANT_NOTEBOOK
+from iapc_lib.config.presets import load_config
+from iapc_lib.pipeline.runner import NOTEBOOKS, VARIANT_NOTEBOOK
 from tests.conftest import PROJECT
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]

@@ -209,7 +209,7 @@ def test_method_map_marks_what_the_losses_really_take():
     """Gradients of the library's own objective: on the logits, on the features, or on neither."""
     import torch
 
-    from iapc_lib import losses, prototypes
+    from iapc_lib.method import losses, prototypes
 
     torch.manual_seed(0)
     logits = torch.randn(1, 4, 3, 3, requires_grad=True)

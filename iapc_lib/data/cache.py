@@ -29,17 +29,11 @@ import PIL.Image
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from iapc_lib.config import RunConfig
-from iapc_lib.data.dataset import read_image, resize_image
-from iapc_lib.data.layouts import Copies, DataError, Record
-from iapc_lib.presets import resolve
-from iapc_lib.runs import (
-    Run,
-    RunFolderError,
-    atomic_path,
-    file_hash,
-    free_megabytes,
-)
+from iapc_lib.config.run_config import RunConfig
+from iapc_lib.data.images import read_image, resize_image
+from iapc_lib.data.layouts import CachedImage, DataError, Record
+from iapc_lib.files import FileError, atomic_path, file_hash, free_megabytes
+from iapc_lib.paths import resolve
 
 HEADER_BYTES = 128
 """Of a .npy file, before its numbers."""
@@ -66,12 +60,12 @@ def training_sizes(config: RunConfig, domain: str) -> tuple[list[Size], bool]:
     return [config.views.image_size, config.views.clean_size], True
 
 
-def with_copies(run: Run, domain: str, records: list[Record]) -> list[Record]:
+def with_cache(config: RunConfig, domain: str, records: list[Record]) -> list[Record]:
     """Training records of `source` or `target`, with decoded copies where there is a cache."""
-    folder = run.config.hardware.cache
+    folder = config.hardware.cache
     if folder is None:
         return records
-    sizes, original = training_sizes(run.config, domain)
+    sizes, original = training_sizes(config, domain)
     return cached_records(records, resolve(folder), sizes, original)
 
 
@@ -86,12 +80,12 @@ def cached_records(
     Args:
         records: images; all must be readable.
         folder: of the cache.
-        sizes: (height, width) of the copies, resized as `dataset.resize_image` does.
+        sizes: (height, width) of the copies, resized as `images.resize_image` does.
         original: whether the images' own size is kept, too.
 
     Raises:
         DataError: an image cannot be read; names the file.
-        RunFolderError: the disk cannot hold the copies, or the folder cannot be written.
+        FileError: the disk cannot hold the copies, or the folder cannot be written.
     """
     try:
         if missing_bytes(records, folder, sizes, original) == 0:
@@ -105,7 +99,7 @@ def cached_records(
             with _writing(folder):
                 made = _make_all(records, folder, sizes, original)
     except OSError as error:
-        raise RunFolderError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise FileError(f"{folder}: cannot be written ({error.strerror})") from error
     return [replace(record, copies=copies) for record, copies in zip(records, made, strict=True)]
 
 
@@ -127,10 +121,10 @@ def missing_bytes(
 
 def _make_all(
     records: Sequence[Record], folder: Path, sizes: Sequence[Size], original: bool
-) -> list[Copies]:
+) -> list[CachedImage]:
     seen, missing = _read_index(folder), missing_bytes(records, folder, sizes, original)
     if (free := free_megabytes(folder)) < missing / 1e6:
-        raise RunFolderError(
+        raise FileError(
             f"{folder}: the cache needs {missing / 1e9:.1f} GB more, the disk has "
             f"{free / 1e3:.1f} GB free: name another folder (hardware.cache), or null for no cache"
         )
@@ -197,10 +191,10 @@ def _key(path: Path) -> str:
     return hashlib.sha256(f"{file_hash(path)} {PIL.__version__}".encode()).hexdigest()[:32]
 
 
-def _copies(folder: Path, known: _Seen, sizes: Sequence[Size], original: bool) -> Copies:
+def _copies(folder: Path, known: _Seen, sizes: Sequence[Size], original: bool) -> CachedImage:
     wanted = {*map(tuple, sizes), *([known.size] if original else [])}
     shard = folder / known.key[:2]
-    return Copies(
+    return CachedImage(
         known.size, {(h, w): shard / f"{known.key}-{h}x{w}.npy" for h, w in sorted(wanted)}
     )
 

@@ -14,15 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from iapc_lib.classes import (
-    CAMVID_TO_TRAIN,
-    CITYSCAPES_TO_TRAIN,
-    GTA5_TO_TRAIN,
-    SYNTHIA_TO_TRAIN,
-)
-from iapc_lib.config import RunConfig, fingerprint
-from iapc_lib.data import miniature
-from iapc_lib.presets import resolve
+from iapc_lib.classes import CAMVID_TO_TRAIN, CITYSCAPES_TO_TRAIN, GTA5_TO_TRAIN, SYNTHIA_TO_TRAIN
+from iapc_lib.config.run_config import RunConfig
+from iapc_lib.files import fingerprint
+from iapc_lib.paths import resolve
 
 ID_TABLES = {
     "gta5": GTA5_TO_TRAIN,
@@ -68,7 +63,7 @@ class DataError(ValueError):
 
 
 @dataclass(frozen=True)
-class Copies:
+class CachedImage:
     """Decoded copies of an image, which `cache` made."""
 
     size: tuple[int, int]
@@ -88,7 +83,7 @@ class Record:
     """None where the set has no label for this image, or none may be used."""
     layout: str
     """Says how the label is encoded."""
-    copies: Copies | None = field(default=None, compare=False, repr=False)
+    copies: CachedImage | None = field(default=None, compare=False, repr=False)
     """What spares decoding the image, if a cache is used."""
 
     @property
@@ -104,18 +99,18 @@ def domain_root(config: RunConfig, domain: str) -> Path:
         return resolve(section.root)
     sizes = config.miniature.model_dump(mode="json", exclude={"folder"})
     other = "target" if domain == "source" else "source"
-    own = {key: value for key, value in sizes.items() if not key.startswith(other)}
+    world_fields = {k: value for k, value in sizes.items() if not k.startswith(other)}
     # Worlds that an older drawing code made are other data: they get another folder.
     return (
         resolve(config.miniature.folder)
-        / f"{section.layout}-{fingerprint([own, _drawing_code()])[:8]}"
+        / f"{section.layout}-{fingerprint([world_fields, _drawing_code()])[:8]}"
     )
 
 
 @functools.cache
 def _drawing_code() -> str:
     return fingerprint(
-        [path.read_text() for path in sorted(Path(miniature.__file__).parent.glob("*.py"))]
+        [path.read_text() for path in sorted(Path(__file__).with_name("miniature").glob("*.py"))]
     )
 
 

@@ -142,3 +142,7 @@ def note_box(gallery: Gallery) -> widgets.HTML:
     """Says what is shown and what is missing."""
     lines = [f"<b>{html.escape(gallery.title)}</b>", *map(html.escape, gallery.notes)]
     return widgets.HTML("<br>".join(lines))
+
+
+COLORS = charts.COLORS.as_hex()
+"""The run's own curves; another run has the colour at the same place of `OTHER_COLORS`."""

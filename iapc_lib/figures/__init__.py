@@ -26,8 +26,18 @@ from iapc_lib.figures.charts import (
     training_curve,
 )
 from iapc_lib.figures.method_map import method_map
-from iapc_lib.figures.panels import Panel, class_legend, panels, save, save_figure
-from iapc_lib.figures.study import ablation_chart, class_change_map, difference_chart
+from iapc_lib.figures.panels import (
+    Panel,
+    class_legend,
+    error_panel,
+    image_panel,
+    label_panel,
+    map_panel,
+    panels,
+    save,
+    save_figure,
+)
+from iapc_lib.figures.studies import ablation_chart, class_change_map, difference_chart
 
 __all__ = [
     "Panel",
@@ -42,12 +52,16 @@ __all__ = [
     "curves",
     "difference_chart",
     "dots_by_class",
+    "error_panel",
     "gradient_norms",
     "histogram_right_wrong",
+    "image_panel",
     "iou_by_class",
     "iou_change",
+    "label_panel",
     "learning_rates",
     "loss_terms",
+    "map_panel",
     "method_map",
     "miou_bars",
     "panels",

@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from iapc_lib.classes import IGNORE, NAMES, PALETTE
-from iapc_lib.logs import NOT_TERMS
+from iapc_lib.method.objective import TERMS
 
 COLORS = sns.color_palette("colorblind")
 RIGHT, WRONG = COLORS[0], COLORS[1]
@@ -131,7 +131,7 @@ def loss_terms(history: Sequence[Mapping[str, Any]], window: int = 20) -> Figure
     frame = pd.DataFrame([e for e in history if "loss" in e]).set_index("step")
     means = frame.rolling(window, min_periods=1).mean()
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for number, term in enumerate(c for c in means if c not in NOT_TERMS):
+    for number, term in enumerate(c for c in means if c in TERMS):
         left.plot(means[term], color=COLORS[number], label=term.replace("_", " "))
     left.set(xlabel="step", ylabel="weighted term (nats per pixel)", yscale="log")
     beneath = {

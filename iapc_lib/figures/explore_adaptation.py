@@ -10,9 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from iapc_lib.classes import NAMES, colorize
-from iapc_lib.explorers.gallery import Gallery
-from iapc_lib.explorers.trajectory import (
-    TERM_NAMES,
+from iapc_lib.explorers.adaptation.facts import (
     WINDOW,
     Look,
     check_same_pictures,
@@ -22,7 +20,9 @@ from iapc_lib.explorers.trajectory import (
     nearest_step,
     update_at,
 )
-from iapc_lib.explorers.trajectory_views import available_views, draw_view
+from iapc_lib.explorers.adaptation.views import available_views, draw_view
+from iapc_lib.explorers.gallery import Gallery
+from iapc_lib.explorers.terms import TERM_NAMES
 from iapc_lib.figures.charts import COLORS
 
 

@@ -11,9 +11,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from iapc_lib.classes import colorize
-from iapc_lib.explorers import trust
-from iapc_lib.explorers import trust_text as text
 from iapc_lib.explorers.gallery import Gallery
+from iapc_lib.explorers.importance import facts as trust
+from iapc_lib.explorers.importance import words as text
 from iapc_lib.explorers.parts import class_name
 from iapc_lib.figures.charts import COLORS
 
@@ -34,9 +34,9 @@ def importance_view(
     Args:
         gallery: see `open_gallery`.
         picture: its position in the gallery.
-        definition: of `trust.DEFINITIONS`; None is the run's own.
-        labelling: of `trust.LABELLINGS`: the labels that are judged.
-        threshold: pixels whose weight, see `trust.weight_of`, is not below it stay.
+        definition: of `facts.DEFINITIONS`; None is the run's own.
+        labelling: of `facts.LABELLINGS`: the labels that are judged.
+        threshold: pixels whose weight, see `facts.weight_of`, is not below it stay.
         exponent: of the weight.
         pixel: (row, column) at which the importance is worked out; None is the middle.
 

@@ -9,7 +9,7 @@ from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
 from iapc_lib.classes import PALETTE
-from iapc_lib.explorers.handful import (
+from iapc_lib.explorers.playground.facts import (
     CLASSES,
     PIXELS,
     START,
@@ -18,10 +18,10 @@ from iapc_lib.explorers.handful import (
     Verdict,
     judge,
 )
-from iapc_lib.explorers.handful_plane import SHOWN, nearest_map
-from iapc_lib.explorers.handful_text import CLASS_NAMES
+from iapc_lib.explorers.playground.plane import SHOWN, nearest_map
+from iapc_lib.explorers.playground.words import CLASS_NAMES
 from iapc_lib.figures.charts import COLORS
-from iapc_lib.sections import Importance, Losses
+from iapc_lib.method.settings import Importance, Losses
 
 
 def playground_view(

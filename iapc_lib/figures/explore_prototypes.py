@@ -10,21 +10,20 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from iapc_lib.classes import IGNORE, NAMES, PALETTE, colorize
-from iapc_lib.explorers.contrast import (
+from iapc_lib.explorers.gallery import Gallery
+from iapc_lib.explorers.parts import BLUE, ORANGE, class_name
+from iapc_lib.explorers.prototypes.facts import (
     Contrast,
-    PixelFacts,
     agreement_picture,
     pixel_facts,
     prototype_contrast,
     selection_picture,
-    terms_seen,
     variant_notes,
 )
-from iapc_lib.explorers.contrast_text import right_shares
-from iapc_lib.explorers.gallery import Gallery
-from iapc_lib.explorers.parts import BLUE, ORANGE, class_name
-from iapc_lib.explorers.projection import project
-from iapc_lib.sections import Losses
+from iapc_lib.explorers.prototypes.plane import project
+from iapc_lib.explorers.prototypes.words import right_shares
+from iapc_lib.explorers.terms import PixelFacts, terms_seen
+from iapc_lib.method.settings import Losses
 
 SMALL = 8  # points
 
@@ -47,7 +46,7 @@ def prototypes_view(
         pixel: (row, column); None is the middle.
         shown_class: whose similarity map is shown, by name; None is the pixel's nearest prototype.
         region: [top, left, bottom, right) of a box in the picture whose dots are marked.
-        method: of the plane, one of `projection.available_methods()`.
+        method: of the plane, one of `plane.available_methods()`.
 
     Raises:
         ValueError: there is no such class or method.

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 
 from iapc_lib.figures.charts import COLORS
-from iapc_lib.sections import Losses
+from iapc_lib.method.settings import Losses
 
 SOURCE, STUDENT, MEMORY = COLORS[0], COLORS[1], COLORS[2]
 PLAIN = (0.55, 0.55, 0.55)

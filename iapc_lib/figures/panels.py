@@ -12,9 +12,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
+from torch import Tensor
 
 from iapc_lib.classes import ALL_19, CLASSES, ClassSet, colorize
-from iapc_lib.runs import Run, atomic_path
+from iapc_lib.files import atomic_path
+from iapc_lib.runs.folder import Run
 
 PANEL_WIDTH = 3.0  # inches
 
@@ -32,6 +34,39 @@ class Panel:
     kind: Literal["image", "labels", "map", "errors"] = "image"
     low: float = 0.0
     high: float = 1.0
+
+
+def image_panel(title: str, image: Image.Image | np.ndarray | Tensor) -> Panel:
+    """A panel of an RGB image: a Pillow image, (H, W, 3) uint8, or a tensor (3, H, W) uint8."""
+    if isinstance(image, Tensor):
+        image = image.movedim(0, -1).cpu().numpy()
+    return Panel(title, image)
+
+
+def label_panel(title: str, labels: np.ndarray | Tensor, classes: ClassSet | None = None) -> Panel:
+    """A panel of labels in the classes' colours.
+
+    Args:
+        title: above it.
+        labels: (H, W), train ids, or with `classes` channel numbers; 255 = ignore.
+        classes: what the channels stand for.
+    """
+    labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    return Panel(title, labels if classes is None else classes.train_ids_of(labels), "labels")
+
+
+def map_panel(
+    title: str, values: np.ndarray | Tensor, low: float = 0.0, high: float = 1.0
+) -> Panel:
+    """A panel of a scalar map (H, W), float or bool, between `low` and `high`."""
+    if isinstance(values, Tensor):
+        values = values.detach().float().cpu().numpy()
+    return Panel(title, values, "map", low, high)
+
+
+def error_panel(title: str, wrong: np.ndarray | Tensor) -> Panel:
+    """A panel of pixels (H, W) bool: black where something is wrong."""
+    return Panel(title, np.asarray(wrong.cpu() if isinstance(wrong, Tensor) else wrong), "errors")
 
 
 def panels(rows: Sequence[Sequence[Panel]]) -> Figure:

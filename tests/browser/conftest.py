@@ -15,9 +15,9 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, sync_playwright
 
-from iapc_lib import stages
 from iapc_lib.explorers.gallery import Gallery, open_gallery
-from iapc_lib.runs import Run, open_run
+from iapc_lib.pipeline.results import run_results
+from iapc_lib.runs.folder import Run, open_run
 from tests.browser import servers, views
 from tests.conftest import PRESETS, PROJECT, tiny_overrides
 
@@ -85,7 +85,7 @@ def run(project) -> Run:
     run = open_run(
         project / "papermill_runs/mini_gta5.yaml", project / "papermill_runs/mini_gta5-seed0"
     )
-    stages.results(run)
+    run_results(run)
     return run
 
 

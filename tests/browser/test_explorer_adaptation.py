@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from iapc_lib.classes import IGNORE, NAMES, colorize
+from iapc_lib.explorers.adaptation.facts import Look, look_at
+from iapc_lib.explorers.adaptation.views import available_views, draw_view
 from iapc_lib.explorers.gallery import Gallery, open_gallery
 from iapc_lib.explorers.parts import class_name
-from iapc_lib.explorers.trajectory import Look, look_at
-from iapc_lib.explorers.trajectory_views import available_views, draw_view
 from tests.browser.views import Picture, View, eventually, numbers
 
 NOTEBOOK = "notebooks/explorers/adaptation.ipynb"

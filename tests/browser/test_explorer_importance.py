@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from iapc_lib.classes import IGNORE, NAMES, colorize
-from iapc_lib.explorers import trust
+from iapc_lib.explorers.importance import facts as trust
 from iapc_lib.explorers.parts import shade
-from iapc_lib.importance import importance_map
+from iapc_lib.method.importance import importance_map
 from tests.browser.views import eventually, numbers
 
 NOTEBOOK = "notebooks/explorers/importance.ipynb"

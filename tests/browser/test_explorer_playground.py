@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from iapc_lib.explorers.contrast import terms_seen
-from iapc_lib.explorers.handful import (
+from iapc_lib.explorers.playground.explorer import FEATURE_STEP, IMPORTANCE
+from iapc_lib.explorers.playground.facts import (
     PIXELS,
     START,
     START_LOSSES,
@@ -18,10 +18,10 @@ from iapc_lib.explorers.handful import (
     facts_of,
     judge,
 )
-from iapc_lib.explorers.handful_plane import draw_plane, to_feature
-from iapc_lib.explorers.handful_text import CLASS_NAMES
-from iapc_lib.explorers.playground import FEATURE_STEP, IMPORTANCE
-from iapc_lib.sections import Losses
+from iapc_lib.explorers.playground.plane import draw_plane, to_feature
+from iapc_lib.explorers.playground.words import CLASS_NAMES
+from iapc_lib.explorers.terms import terms_seen
+from iapc_lib.method.settings import Losses
 from tests.browser.views import View, eventually, numbers
 
 NOTEBOOK = "notebooks/explorers/playground.ipynb"

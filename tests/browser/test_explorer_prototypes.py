@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from iapc_lib.classes import IGNORE, NAMES, PALETTE, colorize
-from iapc_lib.explorers.contrast import (
+from iapc_lib.explorers.parts import class_name, shade
+from iapc_lib.explorers.prototypes.facts import (
     Contrast,
     agreement_picture,
     pixel_facts,
     prototype_contrast,
     selection_picture,
-    terms_seen,
 )
-from iapc_lib.explorers.parts import class_name, shade
-from iapc_lib.explorers.projection import Drawing, draw, project
+from iapc_lib.explorers.prototypes.plane import Drawing, draw, project
+from iapc_lib.explorers.terms import terms_seen
 from tests.browser.views import eventually, numbers
 
 NOTEBOOK = "notebooks/explorers/prototypes.ipynb"

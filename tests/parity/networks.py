@@ -18,15 +18,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from iapc_lib.adaptation import Networks, adaptation_step
 from iapc_lib.classes import IGNORE
-from iapc_lib.deeplab import DeepLabV2, upsample
-from iapc_lib.evaluation import count_pairs, iou_by_class, predict_labels
-from iapc_lib.hardware import Machine
-from iapc_lib.optimizers import make_optimizer, parameter_visits, set_learning_rate
-from iapc_lib.presets import load_config, project_root
-from iapc_lib.pseudo_labels import scaled_images, summed_probabilities
-from iapc_lib.sections import PseudoLabels
+from iapc_lib.config.presets import load_config
+from iapc_lib.config.sections import PseudoLabels
+from iapc_lib.evaluation.scores import count_pairs, iou_by_class, predict_labels
+from iapc_lib.machine.device import Machine
+from iapc_lib.method.deeplab import DeepLabV2, upsample
+from iapc_lib.method.optimizer import make_optimizer, parameter_visits, set_learning_rate
+from iapc_lib.method.step import Networks, adaptation_step
+from iapc_lib.paths import project_root
+from iapc_lib.training.pseudo_labels import scaled_images, summed_probabilities
 
 from .report import EXACT, CannotCheck, Report, Tolerance, Vectors
 from .tensors import TERM_OF

@@ -16,13 +16,15 @@ import torch
 from PIL import Image
 
 from iapc_lib.classes import ALL_19, CLASS_SETS, IGNORE
-from iapc_lib.data.dataset import ImageDataset, read_label, resize_label, to_channels
+from iapc_lib.config.sections import Views
+from iapc_lib.data.autoaugment import AUTOAUGMENT_POLICY, MAGNITUDES, apply_operation
+from iapc_lib.data.images import ImageDataset, read_label, resize_label, to_channels
 from iapc_lib.data.layouts import Record
-from iapc_lib.data.views import AUTOAUGMENT_POLICY, MAGNITUDES, apply_operation, target_views
-from iapc_lib.deeplab import DeepLabV2, Prediction, network_input, upsample
-from iapc_lib.evaluation import count_pairs, iou_by_class, scores
-from iapc_lib.importance import importance_map
-from iapc_lib.losses import (
+from iapc_lib.data.target_views import target_views
+from iapc_lib.evaluation.scores import count_pairs, iou_by_class, scores
+from iapc_lib.method.deeplab import DeepLabV2, Prediction, network_input, upsample
+from iapc_lib.method.importance import importance_map
+from iapc_lib.method.losses import (
     class_weights,
     entropy_map,
     importance_aware_loss,
@@ -31,16 +33,16 @@ from iapc_lib.losses import (
     prototype_symmetric_loss,
     weighted_cross_entropy,
 )
-from iapc_lib.objective import iapc_losses
-from iapc_lib.optimizers import make_optimizer, set_learning_rate
-from iapc_lib.prototypes import (
+from iapc_lib.method.objective import iapc_losses
+from iapc_lib.method.optimizer import make_optimizer, set_learning_rate
+from iapc_lib.method.prototypes import (
     class_prototypes,
     prototype_labels,
     prototype_similarity,
     resample_labels,
     scrambled_2023,
 )
-from iapc_lib.sections import Fidelity, Losses, Model, Optimizer, Views
+from iapc_lib.method.settings import Fidelity, Losses, Model, Optimizer
 
 from .report import CannotCheck, Report, Tolerance, Vectors
 

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import torch
 
-from iapc_lib.deeplab import DeepLabV2
+from iapc_lib.method.deeplab import DeepLabV2
 
 
 def make_tensor(seed: str, name: str, shape: tuple[int, ...]) -> np.ndarray:

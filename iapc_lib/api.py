@@ -1,0 +1,166 @@
+"""Three verbs for a notebook or a script: load a network, predict an image, adapt to a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from iapc_lib.classes import ClassSet, colorize
+from iapc_lib.config.errors import ConfigError
+from iapc_lib.config.run_config import RunConfig
+from iapc_lib.config.sections import Hardware
+from iapc_lib.data.images import read_image
+from iapc_lib.data.layouts import folder_records, target_records
+from iapc_lib.evaluation.scores import score_records
+from iapc_lib.machine.device import prepare_machine
+from iapc_lib.networks.checkpoints import image_size_of, load_ready
+from iapc_lib.networks.ready import ReadyNetwork
+from iapc_lib.paths import project_root
+from iapc_lib.pipeline import stages
+from iapc_lib.prediction.image import LabelMap, PredictionSettings, predict_image
+from iapc_lib.runs.folder import open_run
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A network for photographs; made by `load`."""
+
+    checkpoint: Path
+    ready: ReadyNetwork
+    settings: PredictionSettings
+
+    @property
+    def classes(self) -> ClassSet:
+        """The classes that the network knows."""
+        return self.ready.classes
+
+    def predict(self, image: str | Path | Image.Image | np.ndarray | torch.Tensor) -> LabelMap:
+        """The label map of an image, at its own size.
+
+        Args:
+            image: a path; a Pillow image; an array (H, W, 3) or (H, W) uint8; or a tensor
+                (3, H, W), uint8, or float within 0..1.
+
+        Raises:
+            DataError: the file is missing or no image.
+            ValueError: an array or tensor of another shape or type.
+        """
+        return predict_image(self.ready, _as_image(image), self.settings)
+
+    def colored(self, labels: np.ndarray) -> Image.Image:
+        """Train ids (H, W) in Cityscapes' colours."""
+        return Image.fromarray(colorize(labels))
+
+    def adapt(
+        self,
+        folder: str | Path,
+        out: str | Path,
+        preset: str | Path = "papermill_runs/own_images.yaml",
+        **overrides: Any,
+    ) -> Segmenter:
+        """Adapts to a folder of unlabelled images; the same call goes on after a stop.
+
+        The images are resized so that their shorter side is that of `settings`, with the first
+        image's proportions; views and crops follow from that as in the published method.
+
+        Args:
+            folder: searched with its subfolders for jpg, jpeg and png files.
+            out: the run folder.
+            preset: the configuration to start from.
+            overrides: of its fields, with `__` for the dot: `adaptation__steps=500`.
+
+        Returns:
+            A segmenter with the adapted network.
+
+        Raises:
+            ConfigError, DataError, CheckpointError, RunFolderError: it cannot start; says why.
+        """
+        height = self.settings.short_side
+        with Image.open(folder_records(Path(folder))[0].image) as first:
+            width = round(height * first.width / first.height)
+        scaled = {
+            "evaluation.image_size": 1,
+            "pseudo_labels.image_size": 1,
+            "views.clean_size": 1,
+            "views.image_size": 1.25,
+            "views.crop_size": 0.5,
+        }
+        changes = {
+            "source.checkpoint": str(self.checkpoint.resolve()),
+            "target.root": str(Path(folder).resolve()),
+            "classes": len(self.classes),
+            "model": self.ready.network.model.model_dump(mode="json"),
+            **{key: [round(height * f), round(width * f)] for key, f in scaled.items()},
+            **{key.replace("__", "."): value for key, value in overrides.items()},
+        }
+        run = open_run(_preset(preset), out, None, changes)
+        return replace(load(stages.network_file(run, "iapc")), settings=self.settings)
+
+
+def load(checkpoint: str | Path, device: str = "auto") -> Segmenter:
+    """Loads a network of ours (`.safetensors`) or a published one (`.pth`).
+
+    Args:
+        checkpoint: path of the file.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        CheckpointError: missing, damaged, dangerous, or of another architecture.
+        ConfigError: CUDA is asked for and not there.
+    """
+    path = Path(checkpoint).expanduser()
+    ready = load_ready(path, prepare_machine(Hardware(device=device)))
+    return Segmenter(path, ready, PredictionSettings(short_side=min(image_size_of(path))))
+
+
+def _as_image(image: Any) -> Image.Image:
+    if isinstance(image, (str, Path)):
+        return read_image(Path(image))
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    if isinstance(image, torch.Tensor):
+        if image.ndim != 3 or image.shape[0] != 3:
+            raise ValueError(f"a tensor must be (3, H, W), this one is {tuple(image.shape)}")
+        if image.is_floating_point():
+            image = (image.clamp(0, 1) * 255).round()
+        image = image.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    array = np.asarray(image)
+    if (
+        array.dtype != np.uint8
+        or array.ndim not in (2, 3)
+        or (array.ndim == 3 and array.shape[2] != 3)
+    ):
+        raise ValueError(
+            f"an array must be (H, W, 3) or (H, W) uint8, this one is {array.shape} {array.dtype}"
+        )
+    return Image.fromarray(array).convert("RGB")
+
+
+def _preset(path: str | Path) -> Path:
+    return path if Path(path).exists() else project_root() / path
+
+
+def evaluate_checkpoint(path: Path, config: RunConfig, split: str = "val") -> dict[str, Any]:
+    """Scores of a network on the target's labelled images; see `scores`.
+
+    Args:
+        path: of the checkpoint; it may know other classes than `config.classes`.
+        config: gives the target, the size of its images, and the hardware.
+        split: `val` or `dev`.
+
+    Raises:
+        CheckpointError: the network cannot be read.
+        ConfigError: the target has no such labelled split, or there is no such device.
+        DataError: images or labels are missing or damaged.
+    """
+    if split not in ("val", "dev") or getattr(config.target, split) is None:
+        raise ConfigError(f"target.{split}: this configuration has no such labelled split")
+    ready = load_ready(path, prepare_machine(config.hardware))
+    records = target_records(config, split, labels=True)
+    found = score_records(ready, records, config.evaluation, f"Scoring {path.name} on {split}")
+    return {"checkpoint": str(path), "split": split} | found

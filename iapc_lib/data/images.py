@@ -1,0 +1,249 @@
+"""Records to arrays and tensors: reading, checking, resizing."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.io import ImageReadMode, decode_image
+
+from iapc_lib.classes import PALETTE, UNKNOWN_ID, ClassSet
+from iapc_lib.data.layouts import DataError, Record
+
+T = TypeVar("T")
+
+
+def read_image(path: Path) -> Image.Image:
+    """An 8-bit RGB image, upright as its EXIF orientation says.
+
+    Grey, palette and CMYK images are converted, transparency is left out, 16-bit grey is reduced
+    to 8 bits.
+
+    Raises:
+        DataError: missing, truncated, no image, or of more than 178 megapixels; names the file.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(_regular_file(path)) as image:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            ImageOps.exif_transpose(image, in_place=True)
+            if image.mode.startswith("I"):
+                # Pillow would cut 16-bit values off at 255.
+                grey = np.clip(np.asarray(image), 0, 65535) / 257
+                return Image.fromarray(np.uint8(np.rint(grey))).convert("RGB")
+            return image.convert("RGB")
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise DataError(f"{path}: {_reason(error)}") from None
+
+
+def _regular_file(path: Path) -> Path:
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path}: is a link to a file that is not there ({os.readlink(path)})")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no file")
+    if path.exists() and path.stat().st_size == 0:
+        raise DataError(f"{path}: is empty")
+    return path
+
+
+class LabelSizeError(DataError):
+    """A label of another size than its image; `record` says which pair."""
+
+    def __init__(self, record: Record, label: tuple[int, int], image: tuple[int, int]):
+        leave_out = ", or leave the pair out (source.leave_out)" if record.layout == "gta5" else ""
+        super().__init__(
+            f"{record.label}: the label is {label[1]}x{label[0]}, its image "
+            f"{record.image.name} {image[1]}x{image[0]} (width x height): "
+            f"replace the file{leave_out}"
+        )
+        self.record = record
+
+
+def read_label(record: Record, size: tuple[int, int] | None = None) -> np.ndarray:
+    """The label map of a record as train ids, (H, W) uint8, 255 = ignore.
+
+    Args:
+        record: with a label.
+        size: (height, width) of the image that the label belongs to, if it is to be checked.
+
+    Raises:
+        DataError: missing, unreadable, of another size or kind, or with ids that the data set
+            does not have; names the file.
+    """
+    return to_train_ids(record, read_label_ids(record, size))
+
+
+def read_label_ids(record: Record, size: tuple[int, int] | None = None) -> np.ndarray:
+    """The label map as its data set encodes it, (H, W) uint8 or uint16; else as `read_label`."""
+    path = record.label
+    try:
+        if record.layout == "synthia":
+            # Pillow would squeeze the 16-bit PNG into 8 bits and destroy the ids.
+            ids = decode_image(str(path), ImageReadMode.UNCHANGED)
+            if ids.dtype != torch.uint16 or ids.shape[0] != 3:
+                raise DataError(
+                    f"{path}: SYNTHIA labels are 16-bit PNGs with three channels, this one is "
+                    f"{ids.dtype} with {ids.shape[0]}: use the original files of GT/LABELS"
+                )
+            ids = ids[0].numpy()
+        else:
+            with Image.open(path) as label:
+                if label.mode not in ("L", "P"):
+                    raise DataError(
+                        f"{path}: labels are 8-bit PNGs with one id a pixel, this one has mode "
+                        f"{label.mode}: a colour picture? use the file with label ids"
+                    )
+                ids = np.array(label)
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: {_reason(error)}") from None
+    if size is not None and ids.shape != size:
+        raise LabelSizeError(record, ids.shape, size)
+    return ids
+
+
+def to_train_ids(record: Record, ids: np.ndarray) -> np.ndarray:
+    """Ids of the record's data set, (H, W) -> train ids, (H, W) uint8, 255 = ignore.
+
+    Raises:
+        DataError: ids that the data set does not have; names the file.
+    """
+    train_ids = record.id_table[np.minimum(ids, UNKNOWN_ID if ids.dtype != np.uint8 else 255)]
+    unknown = train_ids == UNKNOWN_ID
+    if unknown.any():
+        raise DataError(
+            f"{record.label}: unknown label ids {np.unique(ids[unknown])[:5].tolist()}; "
+            f"{record.layout} has {np.flatnonzero(record.id_table != UNKNOWN_ID)[:-1].max()} as "
+            "its largest id, and 255 for none"
+        )
+    return train_ids
+
+
+def write_train_ids(path: Path, labels: np.ndarray) -> None:
+    """Writes train ids (H, W) uint8 as a palette PNG: ids as values, Cityscapes' colours to see."""
+    image = Image.fromarray(labels, mode="P")
+    image.putpalette(PALETTE.tobytes())
+    image.save(path, compress_level=1)
+
+
+def read_train_ids(path: Path) -> np.ndarray:
+    """Reads what `write_train_ids` wrote.
+
+    Raises:
+        DataError: missing, unreadable or of another kind; names the file.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P"):
+                raise DataError(f"{path}: train ids are 8-bit PNGs, this one has mode {image.mode}")
+            return np.array(image)
+    except (OSError, SyntaxError) as error:
+        raise DataError(f"{path}: {_reason(error)}") from None
+
+
+def read_pair(record: Record) -> tuple[Image.Image, np.ndarray]:
+    """Image and label of a record, checked against one another; see `read_label`."""
+    image = read_image(record.image)
+    return image, read_label(record, (image.height, image.width))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError) or "No such file" in str(error):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "may not be read (permission denied)"
+    if isinstance(error, UnidentifiedImageError):
+        return "cannot be read as an image (its content is of no known kind)"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"has more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} megapixels: too large to read"
+    return f"cannot be read as an image ({' '.join(str(error).split())})"
+
+
+def size_like(image: Image.Image, shorter_side: int) -> tuple[int, int]:
+    """(height, width) with an image's proportions and a shorter side of so many pixels."""
+    factor = shorter_side / min(image.size)
+    return round(image.height * factor), round(image.width * factor)
+
+
+def resize_image(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Bicubic resize to (height, width) with Pillow's filter, as published."""
+    return image.resize(size[::-1], Image.Resampling.BICUBIC)
+
+
+def read_original(record: Record) -> Image.Image:
+    """The image of a record at its own size, from its decoded copy if there is one."""
+    if record.copies is not None and record.copies.size in record.copies.files:
+        return Image.fromarray(_read_copy(record, record.copies.size))
+    return read_image(record.image)
+
+
+def read_resized(record: Record, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """The image of a record resized to (height, width), from its copy if there is one.
+
+    Returns:
+        (height, width, 3) uint8, and the image's own (H, W).
+    """
+    if record.copies is not None and size in record.copies.files:
+        return _read_copy(record, size), record.copies.size
+    image = read_original(record)
+    return np.asarray(resize_image(image, size)), (image.height, image.width)
+
+
+def _read_copy(record: Record, size: tuple[int, int]) -> np.ndarray:
+    path = record.copies.files[size]
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); the next run makes it again") from None
+
+
+def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest resize of (H, W) uint8 labels to (height, width) with Pillow."""
+    return np.asarray(Image.fromarray(label).resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def to_tensor(image: Image.Image | np.ndarray) -> Tensor:
+    """RGB image (H, W, 3) uint8 -> (3, H, W) uint8 tensor."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def to_channels(labels: np.ndarray, classes: ClassSet) -> Tensor:
+    """Train ids (H, W) uint8 -> the network's channel numbers, (H, W) int64 tensor."""
+    return torch.from_numpy(classes.channel_of_train_id[labels].astype(np.int64))
+
+
+def every_nth(items: Sequence[T], limit: int) -> list[T]:
+    """At most `limit` items, evenly spread over them."""
+    return list(items[:: -(-len(items) // limit)]) if items else []
+
+
+class ImageDataset(Dataset):
+    """Images resized for the network, with labels at their own size where records have them.
+
+    An item is a dict: `image` (3, h, w) uint8; `index`; `size` (H, W) of the file; `label`
+    (H, W) int64 channel numbers, 255 = ignore, only if the record has a label.
+    """
+
+    def __init__(self, records: Sequence[Record], image_size: tuple[int, int], classes: ClassSet):
+        self.records, self.image_size, self.classes = records, image_size, classes
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict:
+        record = self.records[index]
+        pixels, size = read_resized(record, self.image_size)
+        item = {"image": to_tensor(pixels), "index": index, "size": size}
+        if record.label is not None:
+            item["label"] = to_channels(read_label(record, size), self.classes)
+        return item

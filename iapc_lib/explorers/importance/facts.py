@@ -1,0 +1,183 @@
+"""Which pixels a threshold on the importance keeps, and how many of them are right."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from iapc_lib.classes import IGNORE
+from iapc_lib.explorers.gallery import Gallery, Picture
+from iapc_lib.explorers.parts import BLUE, ORANGE, blend
+from iapc_lib.method.importance import importance_map
+from iapc_lib.method.losses import entropy_map
+
+DEFINITIONS = {
+    "logits": "logit ratio (published code)",
+    "probabilities": "probability ratio (paper)",
+    "first": "first probability only",
+    "second": "second probability only",
+    "entropy": "entropy of all classes",
+}
+"""Names of the kinds of `importance_map`, and of `entropy`, 1 - H / ln K."""
+
+
+LABELLINGS = ("source prediction", "pseudo-label")
+"""Labels that may be judged: of one forward pass, and as `pseudo_labels` makes them."""
+
+
+WIDEST = (-1.0, 2.0)
+"""Range of weights that is shown at most: the logit ratio has no bound."""
+
+
+class ClassShares(NamedTuple):
+    """What a selection of pixels does to one class of the labels; shares are within 0..1."""
+
+    train_id: int | None
+    """None stands for all classes together."""
+    pixels: int
+    kept: float
+    """Share of the class's pixels."""
+    right_kept: float
+    """Share of right ones among kept pixels whose truth is known; NaN where there are none."""
+    right_dropped: float
+    """The same among dropped pixels."""
+
+
+class PixelTrust(NamedTuple):
+    """All that decides on one pixel."""
+
+    classes: tuple[int, int]
+    """Train ids of the two largest logits."""
+    logits: tuple[float, float]
+    probabilities: tuple[float, float]
+    entropy: float
+    """Of all classes, in nats."""
+    importance: float
+    weight: float
+    """The importance with its exponent."""
+    kept: bool
+    pseudo_label: int
+    label: int | None
+    """The true class, 255 where it is not known; None without labels."""
+
+
+def importance_of(logits: Tensor, definition: str) -> np.ndarray:
+    """The importance of every pixel, (H, W) float32.
+
+    Args:
+        logits: (K, H, W) float, up-sampled, as `Gallery.source_logits` gives them.
+        definition: of `DEFINITIONS`.
+    """
+    if definition != "entropy":
+        return importance_map(logits[None], definition)[0].numpy()
+    entropy = entropy_map(logits[None].log_softmax(dim=1))[0]
+    # `entropy_map` of a sure pixel is just below 0, for the 1e-5 in its logarithm.
+    return (1 - entropy / math.log(len(logits))).clamp(0, 1).numpy()
+
+
+def weight_of(importance: np.ndarray, exponent: float) -> np.ndarray:
+    """importance ** exponent with the importance's sign: a negative one stays negative.
+
+    Above 1 the exponent punishes doubt, below 1 it forgives; 0 lets all positive pixels count alike.
+    """
+    return np.copysign(np.abs(importance) ** exponent, importance)
+
+
+def weight_range(weight: np.ndarray) -> tuple[float, float]:
+    """Range in which to show weights: 0..1, wider in tenths where 1 % lies beyond, see `WIDEST`."""
+    finite = weight[np.isfinite(weight)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = np.quantile(finite, (0.01, 0.99))
+    low, high = math.floor(10 * low) / 10, math.ceil(10 * high) / 10
+    return max(min(low, 0.0), WIDEST[0]), min(max(high, 1.0), WIDEST[1])
+
+
+def labels_of(gallery: Gallery, picture: int, labelling: str) -> np.ndarray:
+    """Train ids (H, W) uint8 of one of the `LABELLINGS`."""
+    if labelling == "pseudo-label":
+        return gallery.pictures[picture].pseudo_label
+    return gallery.train_ids(gallery.source_logits(picture).argmax(dim=0))
+
+
+def known_pixels(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Pixels (H, W) bool that have both a label and a true class, so that they can be judged."""
+    return (labels != IGNORE) & (truth != IGNORE)
+
+
+def darkened(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) uint8 whose pixels that are not kept, (H, W) bool, are darkened."""
+    return np.where(kept[..., None], pixels, pixels // 4)
+
+
+def verdict_picture(picture: Picture, labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8: right labels blue, wrong ones orange; for a picture with a truth.
+
+    Pixels that cannot be judged keep the picture's own colour; those not kept are darkened.
+    """
+    right, known = labels == picture.label, known_pixels(labels, picture.label)
+    colors = blend(picture.pixels, np.where(right[..., None], BLUE, ORANGE), 0.75)
+    return darkened(np.where(known[..., None], colors, picture.pixels), kept)
+
+
+def class_shares(
+    labels: np.ndarray, kept: np.ndarray, truth: np.ndarray | None
+) -> list[ClassShares]:
+    """All classes together, then each class that occurs in the labels.
+
+    Args:
+        labels: (H, W) uint8 train ids that are judged, and by which pixels are grouped.
+        kept: (H, W) bool.
+        truth: (H, W) uint8 train ids, 255 = not known; None without labels.
+    """
+    known = np.zeros_like(kept) if truth is None else known_pixels(labels, truth)
+    right = known & (labels == truth)
+
+    def count(where: np.ndarray) -> np.ndarray:
+        return np.bincount(labels[where], minlength=IGNORE + 1)
+
+    counts = np.stack([
+        count(np.ones_like(kept)), count(kept),
+        count(known & kept), count(right & kept), count(known & ~kept), count(right & ~kept),
+    ])  # fmt: skip
+    train_ids = np.flatnonzero(counts[0]).tolist()
+    rows = [(None, counts.sum(axis=1)), *((t, counts[:, t]) for t in train_ids)]
+    shares = []
+    for train_id, (pixels, stay, known_kept, right_kept, known_dropped, right_dropped) in rows:
+        parts = ((right_kept, known_kept), (right_dropped, known_dropped))
+        rates = (float(good / of) if of else math.nan for good, of in parts)
+        shares.append(ClassShares(train_id, int(pixels), float(stay / pixels), *rates))
+    return shares
+
+
+def pixel_trust(
+    gallery: Gallery,
+    picture: int,
+    pixel: tuple[int, int],
+    importance: np.ndarray,
+    weight: np.ndarray,
+    kept: np.ndarray,
+) -> PixelTrust:
+    """What the source network says of the pixel at (row, column), and what became of it.
+
+    Args:
+        importance: (H, W) float, with its `weight` alike, and `kept` (H, W) bool.
+    """
+    shown = gallery.pictures[picture]
+    logits = gallery.source_logits(picture)[:, *pixel]  # (K,)
+    leading = logits.topk(2)
+    log_probabilities = logits.log_softmax(dim=0)
+    return PixelTrust(
+        tuple(gallery.train_ids(leading.indices).tolist()),
+        tuple(leading.values.tolist()),
+        tuple(log_probabilities[leading.indices].exp().tolist()),
+        max(entropy_map(log_probabilities[None, :, None, None]).item(), 0.0),
+        float(importance[pixel]),
+        float(weight[pixel]),
+        bool(kept[pixel]),
+        int(shown.pseudo_label[pixel]),
+        None if shown.label is None else int(shown.label[pixel]),
+    )

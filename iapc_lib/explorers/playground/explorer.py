@@ -1,0 +1,267 @@
+"""The loss playground: pixels set by hand, and what every loss and its gradient says of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import ipywidgets as widgets
+import torch
+from torch import Tensor
+
+from iapc_lib.explorers.line_chart import Curve, line_chart
+from iapc_lib.explorers.parts import COLORS, WRAP, block
+from iapc_lib.explorers.pixel_image import PixelImage
+from iapc_lib.explorers.playground import words as text
+from iapc_lib.explorers.playground.facts import PIXELS, START, START_LOSSES, Handful, descend, judge
+from iapc_lib.explorers.playground.plane import LIMITS, SIDE, draw_plane, to_feature, to_place
+
+IMPORTANCE = {
+    "1 - s2 / s1 of the logits": "logits",
+    "1 - s2 / s1 of probabilities": "probabilities",
+    "s1 of probabilities": "first",
+    "1 - s2 of probabilities": "second",
+}
+
+
+LOGIT_LIMITS = (-8.0, 8.0)
+
+
+# Powers of two, as the sliders' ranges are: a browser's arithmetic on them is exact. Otherwise it
+# sends back each number that it is shown with a rounding error, and so undoes the next step.
+LOGIT_STEP, FEATURE_STEP = 1 / 8, 1 / 64
+
+
+STYLE, LAYOUT = {"description_width": "7em"}, {"width": "330px"}
+
+
+def _slider(
+    description: str, limits: tuple[float, float], step: float, readout: str = ".3f"
+) -> widgets.FloatSlider:
+    return widgets.FloatSlider(
+        min=limits[0],
+        max=limits[1],
+        step=step,
+        readout_format=readout,
+        description=description,
+        style=STYLE,
+        layout=LAYOUT,
+    )
+
+
+def _by_hand(change) -> bool:
+    """Whether somebody changed a control, rather than a browser's rounding."""
+    if not isinstance(change.new, float):
+        return True
+    return not math.isclose(change.old, change.new, abs_tol=1e-6)
+
+
+class LossPlayground(widgets.VBox):
+    """A handful of pixels whose logits, features and pseudo-labels one sets, and their losses.
+
+    Controls are attributes; set their `value`. By pixel (0..3), then class (0..2) or axis (0, 1):
+    `logits`, `source_logits`, `features`; by pixel: `labels`; by class and axis: `prototypes`.
+    `weights` holds the losses' weights by field of `Losses`, `ceiling` that of the class weights,
+    `importance` its definition, `chosen` the pixel that is looked at, `rate` the step size; `step`
+    and `reset` are buttons. A click or arrow key in the `plane` moves the chosen pixel's feature.
+
+    What is computed lies in `handful`, `losses` and `verdict`. After a step the sliders show the
+    handful's numbers to the nearest of their own steps; the next step reckons with all digits.
+    """
+
+    def __init__(self):
+        self._make_controls()
+        self.plane = PixelImage(width=SIDE)
+        self.pixels, self.loss_table, self.gradients, self.course, self.status = (
+            widgets.HTML() for _ in range(5)
+        )
+        super().__init__(self._layout())
+        self._restart()
+        for field, sliders in self._sliders.items():
+            for place, slider in sliders.items():
+                slider.observe(partial(self._set_number, field, place), "value")
+        for pixel, label in enumerate(self.labels):
+            label.observe(partial(self._set_number, "labels", pixel), "value")
+        for control in (*self.weights.values(), self.ceiling, self.importance):
+            control.observe(lambda change: _by_hand(change) and self._begin(), "value")
+        self.chosen.observe(lambda _: self._show(), "value")
+        self.plane.observe(lambda _: self._move(), "picked")
+        self.step.on_click(lambda _: self._descend())
+        self.reset.on_click(lambda _: self._restart())
+
+    def _make_controls(self) -> None:
+        names = text.CLASS_NAMES
+        self.chosen = widgets.ToggleButtons(
+            options=[(name, number) for number, name in enumerate(PIXELS)],
+            description="pixel",
+            style={"button_width": "3em", "description_width": "4em"},
+        )
+        options = [(name, channel) for channel, name in enumerate(names)]
+        self.labels = [
+            widgets.Dropdown(
+                options=options, description="pseudo-label", style=STYLE, layout=LAYOUT
+            )
+            for _ in PIXELS
+        ]
+        self.logits, self.source_logits = (
+            [
+                [_slider(f"{letter} {name}", LOGIT_LIMITS, LOGIT_STEP) for name in names]
+                for _ in PIXELS
+            ]
+            for letter in "zs"
+        )
+        self.features = [
+            [_slider(f"f {axis}", LIMITS, FEATURE_STEP) for axis in "xy"] for _ in PIXELS
+        ]
+        self.prototypes = [
+            [_slider(f"{name} {axis}", LIMITS, FEATURE_STEP) for axis in "xy"] for name in names
+        ]
+        self._sliders = {
+            field: {
+                (row, column): slider
+                for row, sliders in enumerate(getattr(self, field))
+                for column, slider in enumerate(sliders)
+            }
+            for field in ("logits", "features", "source_logits", "prototypes")
+        }
+        self.weights = {
+            "importance_aware": _slider("L_IA", (0, 2), 0.01, ".2f"),
+            "prototype_symmetric": _slider("L_PS", (0, 2), 0.01, ".2f"),
+            "prototype_enhanced": _slider("L_PE", (0, 2), 0.01, ".2f"),
+            "information_maximization": _slider("L_IM", (0, 2), 0.01, ".2f"),
+        }
+        self.ceiling = _slider("rare class", (1, 7), 0.5, ".1f")
+        self.importance = widgets.Dropdown(
+            options=IMPORTANCE, description="importance", style=STYLE, layout=LAYOUT
+        )
+        self.rate = widgets.FloatLogSlider(
+            1.0, min=-1, max=2, step=0.1, description="step size", readout_format=".2g"
+        )
+        self.step = widgets.Button(description="take a step", button_style="primary")
+        self.reset = widgets.Button(description="reset")
+
+    def _layout(self) -> list[widgets.Widget]:
+        cards = [
+            widgets.VBox([label, *logits, *features, *source])
+            for label, logits, features, source in zip(
+                self.labels, self.logits, self.features, self.source_logits, strict=True
+            )
+        ]
+        stack = widgets.Stack(cards, selected_index=0)
+        widgets.dlink((self.chosen, "index"), (stack, "selected_index"))
+        explained = (
+            "<i>z</i>: the student's logits, <i>f</i>: its feature; <i>s</i>: the source network's "
+            "logits, for the importance",
+            "The mean features of the classes. At (0, 0) the class is absent.",
+            "The weights are the published ones. <i>rare class</i>: weight of a class with fewer "
+            "than two pixels (published: 7).",
+        )
+        says = [widgets.HTML(block(words, "330px")) for words in explained]
+        prototypes = [slider for pair in self.prototypes for slider in pair]
+        tabs = widgets.Tab(
+            [
+                widgets.VBox([self.chosen, stack, says[0]]),
+                widgets.VBox([*prototypes, says[1]]),
+                widgets.VBox([*self.weights.values(), self.ceiling, self.importance, says[2]]),
+            ],
+            titles=("pixels", "prototypes", "losses"),
+            layout={"width": "380px"},
+        )
+        plane = widgets.VBox(
+            [self.plane, self.rate, widgets.HBox([self.step, self.reset]), self.status],
+            layout={"width": f"{SIDE + 8}px"},
+        )
+        numbers = widgets.VBox([self.loss_table, self.course])
+        return [
+            widgets.HBox([tabs, plane, numbers], layout=WRAP),
+            self.pixels,
+            self.gradients,
+        ]
+
+    def _restart(self) -> None:
+        """Back to the start."""
+        self._listening = False
+        for label, channel in zip(self.labels, START.labels.tolist(), strict=True):
+            label.value = channel
+        for name, weight in self.weights.items():
+            weight.value = getattr(START_LOSSES, name)
+        self.ceiling.value = START_LOSSES.class_weight_ceiling
+        self.importance.value, self.rate.value = "logits", 1.0
+        self._put(START)
+        self._begin()
+
+    def _put(self, handful: Handful) -> None:
+        """Makes these the pixels, and shows their numbers on the sliders."""
+        self.handful, self._listening = handful, False
+        for field, sliders in self._sliders.items():
+            values = getattr(handful, field).tolist()
+            for (row, column), slider in sliders.items():
+                slider.value = round(values[row][column] / slider.step) * slider.step
+        self._listening = True
+
+    def _set_number(self, field: str, place: int | tuple[int, int], change) -> None:
+        """One number of the handful is set by hand."""
+        if self._listening and _by_hand(change):
+            values = getattr(self.handful, field).clone()
+            values[place] = change.new
+            self.handful = replace(self.handful, **{field: values})
+            self._begin()
+
+    def _judge(self) -> None:
+        weights = {name: weight.value for name, weight in self.weights.items()}
+        self.losses = START_LOSSES.model_copy(
+            update={**weights, "class_weight_ceiling": self.ceiling.value}
+        )
+        self.verdict = judge(self.handful, self.losses, self.importance.value)
+
+    def _begin(self) -> None:
+        """A new start of the descent, from what was set by hand."""
+        if not self._listening:
+            return
+        self._judge()
+        self.trail: list[Tensor] = []
+        """Features before each step since something was set by hand."""
+        self.totals = [self.verdict.total]
+        """The objective before the first of these steps and after each."""
+        self._show()
+
+    def _descend(self) -> None:
+        if not self.verdict.finite:
+            return
+        self.trail.append(self.handful.features)
+        stepped = descend(self.handful, self.verdict, self.rate.value)
+        # Where a slider ends, the number stops.
+        logits, features = stepped.logits.clamp(*LOGIT_LIMITS), stepped.features.clamp(*LIMITS)
+        self._put(replace(stepped, logits=logits, features=features))
+        self._judge()
+        self.totals.append(self.verdict.total)
+        self._show()
+
+    def _move(self) -> None:
+        """A click in the plane, or an arrow key, moves the chosen pixel's feature there."""
+        place = list(self.plane.picked)
+        if place and place != self._place_of_chosen():
+            features = self.handful.features.clone()
+            features[self.chosen.value] = torch.tensor(to_feature(place), dtype=features.dtype)
+            self._put(replace(self.handful, features=features))
+            self._begin()
+
+    def _place_of_chosen(self) -> list[int]:
+        return to_place(self.handful.features[self.chosen.value].tolist())
+
+    def _show(self) -> None:
+        handful, verdict, chosen = self.handful, self.verdict, self.chosen.value
+        self.step.disabled = not verdict.finite
+        self.status.value = "" if verdict.finite else text.NOT_FINITE
+        self.plane.show(
+            draw_plane(handful, verdict, chosen, self.trail), text.plane_text(handful, verdict)
+        )
+        self.plane.picked = self._place_of_chosen()
+        self.pixels.value = text.pixels_table(handful, verdict, chosen)
+        self.loss_table.value = text.losses_table(handful, verdict, self.losses)
+        self.gradients.value = text.gradients_table(handful, verdict, self.losses, chosen)
+        steps = len(self.totals) - 1
+        curve = Curve("objective", list(enumerate(self.totals)), COLORS[0], dots=steps < 40)
+        drawn = line_chart("objective since set by hand", [curve], steps)
+        self.course.value = drawn if steps else "no step taken yet"

@@ -1,0 +1,216 @@
+"""Features and prototypes in two dimensions, and the drawing of them that can be clicked."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn import functional as F
+
+OPTIONAL = {"t-SNE": ("sklearn", "scikit-learn"), "UMAP": ("umap", "umap-learn")}
+"""Projections besides PCA, with the module that each needs and the package that holds it."""
+
+
+MOST_CELLS = 2000
+"""Cells that t-SNE and UMAP place at most, evenly spread over the picture; PCA places all."""
+
+
+SIZE = (340, 500)
+"""(height, width) of the drawing in pixels."""
+
+
+MARGIN = 100
+"""Pixels left and right of the dots, for the names of the prototypes."""
+
+
+_FINE = 3  # drawn this many times larger, then reduced: smooth dots and lines
+
+
+class Projection(NamedTuple):
+    """Places in the plane; distances within the plane have no unit."""
+
+    cells: np.ndarray
+    """(P,) int64, numbers of the cells that are placed."""
+    points: np.ndarray
+    """(P, 2) float, of the cells."""
+    stars: np.ndarray
+    """(Q, 2) float, of the prototypes."""
+    note: str
+    """How many cells, and how faithful."""
+
+
+def available_methods() -> list[str]:
+    """PCA, and those others whose packages are installed."""
+    found = [name for name, (module, _) in OPTIONAL.items() if importlib.util.find_spec(module)]
+    return ["PCA", *found]
+
+
+def missing_methods() -> str:
+    """A sentence on the projections that are not installed; empty if all are."""
+    missing = set(OPTIONAL) - set(available_methods())
+    return " ".join(
+        f"For {name}: pip install {package}."
+        for name, (_, package) in OPTIONAL.items()
+        if name in missing
+    )
+
+
+def principal_components(points: Tensor) -> tuple[Tensor, Tensor, float]:
+    """The two directions in which points vary most.
+
+    Args:
+        points: (P, D) float.
+
+    Returns:
+        Their mean (D,), the components (D, 2), each signed so that its entry of largest magnitude
+        is positive, and the share of the variance that the two hold.
+    """
+    center = points.mean(dim=0)
+    deviations = (points - center).double()
+    # Of the (D, D) matrix: faster than a singular value decomposition of all points.
+    strengths, directions = torch.linalg.eigh(deviations.T @ deviations)  # in rising order
+    components = directions[:, [-1, -2]]
+    signs = components.gather(0, components.abs().argmax(dim=0, keepdim=True)).sign()
+    explained = float(strengths[-2:].sum() / strengths.sum().clamp(min=1e-12))
+    return center, (components * signs).to(points.dtype), explained
+
+
+def project(features: Tensor, prototypes: Tensor, method: str = "PCA") -> Projection:
+    """Projects directions, as the cosine takes them: every vector is scaled to length 1.
+
+    PCA is fitted to the cells alone, t-SNE and UMAP place cells and prototypes together. All are
+    deterministic on one machine.
+
+    Args:
+        features: (D, h, w) float.
+        prototypes: (Q, D) float, of classes that are present.
+        method: one of `available_methods()`.
+
+    Raises:
+        ValueError: there is no such projection, or its package is not installed.
+    """
+    if method not in available_methods():
+        raise ValueError(
+            f"{method}: not among {', '.join(available_methods())}. {missing_methods()}".strip()
+        )
+    directions = F.normalize(features.flatten(1).T, dim=1, eps=1e-12)
+    stars = F.normalize(prototypes, dim=1, eps=1e-12)
+    total = len(directions)
+    if method == "PCA":
+        center, components, explained = principal_components(directions)
+        points, stars = (directions - center) @ components, (stars - center) @ components
+        note = f"all {total} cells; this plane holds {explained:.0%} of their variance"
+        return Projection(np.arange(total), points.numpy(), stars.numpy(), note)
+    cells = np.unique(np.linspace(0, total - 1, min(total, MOST_CELLS)).round().astype(np.int64))
+    vectors = torch.cat([directions[cells], stars]).numpy()
+    if method == "t-SNE":
+        from sklearn.manifold import TSNE
+
+        placed = TSNE(perplexity=min(30.0, (len(vectors) - 1) / 3), init="pca", random_state=0)
+    else:
+        from umap import UMAP
+
+        placed = UMAP(n_neighbors=min(15, len(vectors) - 1), random_state=0, n_jobs=1)
+    plane = np.asarray(placed.fit_transform(vectors), np.float32)
+    note = f"{len(cells)} of {total} cells; only neighbourhoods mean something, not distances"
+    if len(cells) < total:
+        note += ", and a picked pixel of another cell has no mark"
+    return Projection(cells, plane[: len(cells)], plane[len(cells) :], note)
+
+
+class Drawing(NamedTuple):
+    """A picture of a projection, and where in it everything lies."""
+
+    pixels: np.ndarray
+    """(height, width, 3) uint8 RGB, of `SIZE`."""
+    dots: np.ndarray
+    """(P, 2) int64, (row, column) of every cell's dot."""
+    stars: np.ndarray
+    """(Q, 2) int64, of every prototype."""
+
+
+def draw(
+    projection: Projection,
+    colors: np.ndarray,
+    star_colors: np.ndarray,
+    star_names: list[str],
+    selected: np.ndarray | None = None,
+) -> Drawing:
+    """Draws cells as dots and prototypes as named diamonds, one scale for both axes.
+
+    Args:
+        projection: of P cells and Q prototypes.
+        colors: (P, 3) uint8.
+        star_colors: (Q, 3) uint8.
+        star_names: of the Q prototypes.
+        selected: (P,) bool; these get a black rim and the others fade. None: all alike.
+    """
+    height, width = SIZE
+    everything = np.concatenate([projection.points, projection.stars])
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    room = np.array([width - 2 * MARGIN, height - 24])
+    scale = (room / np.maximum(high - low, 1e-9)).min()
+    middle = np.array([width, height]) / 2
+    where = (everything - (low + high) / 2) * scale * [1, -1] + middle  # (x, y)
+    where = np.floor(where).astype(np.int64)
+    dots, stars = where[: len(projection.points)], where[len(projection.points) :]
+
+    canvas = Image.new("RGB", (width * _FINE, height * _FINE), "white")
+    pen = ImageDraw.Draw(canvas)
+    pen.rectangle((0, 0, canvas.width - 1, canvas.height - 1), None, (200, 200, 200), _FINE)
+    chosen = np.ones(len(dots), bool) if selected is None else selected
+    faded = np.where(chosen[:, None], colors, 190 + colors.astype(int) // 4)
+    for number in np.argsort(chosen, kind="stable"):  # the selected ones on top
+        rim = "black" if selected is not None and chosen[number] else None
+        _disk(pen, dots[number], 3, tuple(faded[number]), rim)
+    _names(pen, stars, star_names)
+    for place, color in zip(stars, star_colors, strict=True):
+        _diamond(pen, place, 7, tuple(map(int, color)))
+    pixels = np.asarray(canvas.resize((width, height), Image.Resampling.BOX))
+    return Drawing(pixels, dots[:, ::-1], stars[:, ::-1])
+
+
+def _fine(place: np.ndarray) -> np.ndarray:
+    return (place + 0.5) * _FINE
+
+
+def _disk(pen: ImageDraw.ImageDraw, place, radius: float, fill, rim) -> None:
+    pen.circle(tuple(_fine(place)), radius * _FINE, fill, rim, width=_FINE)
+
+
+def _diamond(pen: ImageDraw.ImageDraw, place, radius: float, fill) -> None:
+    x, y = _fine(place)
+    # A black rim in a white one is seen on dots of every colour.
+    for wider, color in ((2.5, "white"), (1.2, "black"), (0, fill)):
+        r = (radius + wider) * _FINE
+        pen.polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], color)
+
+
+def _names(pen: ImageDraw.ImageDraw, stars: np.ndarray, names: list[str]) -> None:
+    """Names at the nearer edge, each with a line to its prototype: beside it they would overlap."""
+    height, width = SIZE
+    font, line = ImageFont.load_default(12 * _FINE), 16
+    on_left = stars[:, 0] < np.median(stars[:, 0])
+    for anchor, members in (("lm", np.flatnonzero(on_left)), ("rm", np.flatnonzero(~on_left))):
+        members = members[np.argsort(stars[members, 1], kind="stable")]
+        rows = _spread(stars[members, 1], line, line // 2, height - line // 2)
+        for member, row in zip(members, rows, strict=True):
+            length = pen.textlength(names[member], font) + 8 * _FINE
+            edge, inner = (5 * _FINE, length) if anchor == "lm" else (-5 * _FINE, -length)
+            side, y = 0 if anchor == "lm" else width * _FINE, row * _FINE
+            pen.line([(side + inner, y), tuple(_fine(stars[member]))], (110, 110, 110), _FINE)
+            pen.text((side + edge, y), names[member], "black", font, anchor)
+
+
+def _spread(wanted: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
+    """Rising rows at least `gap` apart within low..high, near the wanted ones (rising)."""
+    rows = np.array(wanted, float)
+    for place in range(len(rows)):
+        rows[place] = max(rows[place], low if place == 0 else rows[place - 1] + gap)
+    for place in range(len(rows) - 1, -1, -1):
+        rows[place] = min(rows[place], high if place == len(rows) - 1 else rows[place + 1] - gap)
+    return rows

@@ -1,0 +1,133 @@
+"""What the prototypes explorer says in words and tables, as HTML."""
+
+from __future__ import annotations
+
+import html
+
+import numpy as np
+
+from iapc_lib.classes import IGNORE
+from iapc_lib.explorers.parts import (
+    BLUE,
+    ORANGE,
+    block,
+    class_bars,
+    class_name,
+    color_scale,
+    square,
+    swatch,
+)
+from iapc_lib.explorers.prototypes.facts import Contrast
+from iapc_lib.explorers.terms import PixelFacts, TermSeen, loss_symbol
+
+PICTURE = block("the picture: click a pixel, drag a box")
+
+
+NEAREST = block("class of the nearest prototype")
+
+
+def right_shares(contrast: Contrast) -> tuple[float, float] | None:
+    """Shares of right pseudo-labels where prototype and pseudo-label agree, and elsewhere.
+
+    NaN where there is no such pixel with a class; None without labels.
+    """
+    label, agree = contrast.picture.label, contrast.agree
+    if label is None:
+        return None
+    labelled, right = label != IGNORE, contrast.picture.pseudo_label == label
+    return tuple(
+        float(right[where].mean()) if where.any() else float("nan")
+        for where in (labelled & agree, labelled & ~agree)
+    )
+
+
+def _share(value: float) -> str:
+    return "no pixel" if np.isnan(value) else f"{value:.1%}"
+
+
+def agreement_text(contrast: Contrast) -> str:
+    """How much agrees, and whether agreement is right."""
+    text = (
+        f"{square(BLUE)}agree, {contrast.agree.mean():.1%} &nbsp; {square(ORANGE)}disagree"
+        "<br>pseudo-labels right: "
+    )
+    shares = right_shares(contrast)
+    if shares is None:
+        return block(f"{text}not known, no labels")
+    return block(f"{text}{_share(shares[0])} where they agree, {_share(shares[1])} elsewhere")
+
+
+def similarity_text(name: str, present: bool, low: float, high: float) -> str:
+    """What a similarity map shows, with its scale."""
+    absent = "" if present else "<br>absent from this picture: its prototype is zero"
+    return block(f"similarity to <b>{html.escape(name)}</b>, {color_scale(low, high)}{absent}")
+
+
+def facts_table(facts: PixelFacts) -> str:
+    """The classes that a pixel is given, a row each."""
+    rows = [
+        ("nearest prototype", swatch(facts.nearest)),
+        ("pseudo-label", swatch(facts.pseudo_label)),
+        ("these two", "<b>agree</b>" if facts.agree else "<b>disagree</b>"),
+        ("student's prediction", swatch(facts.predicted)),
+        ("true class", "not known, no labels" if facts.label is None else swatch(facts.label)),
+    ]
+    cells = "".join(
+        f'<tr><td style="padding-right:1em">{name}</td><td>{value}</td></tr>'
+        for name, value in rows
+    )
+    (row, column), (cell_row, cell_column) = facts.pixel, facts.cell
+    return block(
+        f"<b>pixel: row {row}, column {column}</b>, in feature cell {cell_row}, {cell_column}"
+        f'<table style="line-height:1.25">{cells}</table>'
+    )
+
+
+def similarity_bars(contrast: Contrast, facts: PixelFacts) -> str:
+    """A bar for every class that the picture shows, and the names of the others."""
+    present = contrast.present
+    bars = class_bars(contrast.train_ids[present], facts.similarity[present], bold=[facts.nearest])
+    text = f"<b>cosine similarity to the prototype of</b>{bars}"
+    if not present.all():
+        absent = ", ".join(
+            f'<span style="white-space:nowrap">{swatch(train_id)}</span>'
+            for train_id in contrast.train_ids[~present]
+        )
+        text += f"absent from this picture (zero prototype, similarity 0): {absent}"
+    return block(text, "21.5em")
+
+
+def terms_table(terms: list[TermSeen]) -> str:
+    """Which losses see a pixel, a row each."""
+    heads = ("loss", "weight", "sees it", "what it wants, or why not")
+    head = "".join(f'<th style="text-align:left;padding-right:0.8em">{name}</th>' for name in heads)
+    rows = "".join(
+        f'<tr style="vertical-align:top;color:{"inherit" if term.seen else "#767676"}">'
+        f"<td>{loss_symbol(term.name)}</td><td>{term.weight:g}</td>"
+        f"<td>{'yes' if term.seen else 'no'}</td><td>{html.escape(term.why)}</td></tr>"
+        for term in terms
+    )
+    return block(f'<table style="line-height:1.3"><tr>{head}</tr>{rows}</table>', "27em")
+
+
+def selection_text(contrast: Contrast, cells: np.ndarray) -> str:
+    """What the selected cells are; `cells` holds their numbers."""
+    if not cells.size:
+        return block("No cells are selected: drag a box in a picture or among the dots.")
+    within = np.isin(contrast.cells, cells)
+    counts = np.bincount(contrast.on_cells(contrast.nearest)[cells])
+    order = [train_id for train_id in np.argsort(-counts, kind="stable") if counts[train_id]]
+    named = ", ".join(f"{class_name(train_id)} {counts[train_id]}" for train_id in order)
+    return block(
+        f"<b>{cells.size} of {len(contrast.middles)} cells are selected</b>. Nearest prototype: "
+        f"{named}. Prototype and pseudo-label agree in {contrast.agree[within].mean():.0%} of "
+        "their pixels."
+    )
+
+
+def plane_text(method: str, note: str, missing: str) -> str:
+    """Caption of the plane: what it holds, how to read it, which methods are not installed."""
+    return block(
+        f"{method} of {note}. Dots: cells of the student's feature map; diamonds: prototypes. "
+        f"Click a dot, or drag a box. {missing}"
+    )

@@ -1,0 +1,90 @@
+"""Files that are whole or not there: atomic writes, JSON, hashes, free space."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+
+class FileError(RuntimeError):
+    """A file or folder that cannot be read or written; the message names it and says what to do."""
+
+
+def fingerprint(value: Any) -> str:
+    """Sixteen hex digits that stand for a JSON-able value."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes it when the block ends without an error.
+
+    Raises:
+        FileError: the file cannot be written (no permission, disk full).
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # torch.save reports a full disk as a RuntimeError, safetensors as its own.
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise FileError(
+            f"{path}: cannot be written ({reason}; "
+            f"{free_megabytes(existing_parent(path.parent)):.0f} MB free on the disk); "
+            "what was finished before is kept: make room or choose another folder and run again"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically; see `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+        FileError: the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: cannot be read ({error}); delete it to make it again") from None
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def free_megabytes(folder: Path) -> float:
+    """Free space on the disk that holds `folder`, in MB."""
+    return shutil.disk_usage(folder).free / 1e6
+
+
+def existing_parent(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return folder if folder.exists() else existing_parent(folder.parent)

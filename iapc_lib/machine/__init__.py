@@ -1,0 +1,1 @@
+"""What computes: device and precision, memory, GPUs, and the watch over hung trainings."""

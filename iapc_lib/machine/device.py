@@ -1,0 +1,86 @@
+"""The machine that a run uses: device, precision, repeatability, and how images reach a network."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from iapc_lib.config.errors import ConfigError
+from iapc_lib.config.sections import Hardware as HardwareConfig
+from iapc_lib.method.deeplab import Prediction, network_input
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where tensors live and how precisely networks compute.
+
+    | device | networks | losses, prototypes, importance, weights |
+    | --- | --- | --- |
+    | CPU | float32 | float32 |
+    | CUDA | bfloat16 (autocast) | float32 |
+    """
+
+    device: torch.device
+    autocast: bool
+    workers: int = 0
+
+    @property
+    def description(self) -> str:
+        """The device in words, for provenance."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+
+    def forward(self, network: nn.Module, images: Tensor) -> Prediction:
+        """uint8 RGB images (N, 3, H, W) through a network; logits and features in full precision."""
+        weights = next(network.parameters())
+        inputs = network_input(images.to(weights.device, non_blocking=True)).to(weights.dtype)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            prediction = network(inputs)
+        return Prediction(*(output.to(weights.dtype) for output in prediction))
+
+    def load(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        positions: Iterable[int] | None = None,
+        collate: Callable | None = None,
+    ) -> DataLoader:
+        """Batches of a dataset's items at `positions` (all of them if None), in that order."""
+        return DataLoader(
+            dataset,
+            batch_size,
+            sampler=range(len(dataset)) if positions is None else positions,
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            collate_fn=collate,
+        )
+
+    def to_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A batch of tensors on the machine's device."""
+        return {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+
+
+def prepare_machine(config: HardwareConfig) -> Machine:
+    """The machine that `config.hardware` names, set to repeatable arithmetic.
+
+    Raises:
+        ConfigError: CUDA is asked for and not there.
+    """
+    # cuBLAS repeats its sums in one order only with a fixed work space.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("hardware.device is 'cuda', but torch finds no GPU; allowed: auto, cpu")
+    use_cuda = config.device != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if use_cuda else "cpu")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    autocast = config.precision == "bfloat16" or (config.precision == "auto" and use_cuda)
+    return Machine(device, autocast, config.workers)

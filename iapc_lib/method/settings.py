@@ -1,0 +1,104 @@
+"""Settings of the method: network, optimiser, losses, and where code and paper differ.
+
+Every field has a sentence. Sizes are `(height, width)` in pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Importance = Literal["logits", "probabilities", "first", "second"]
+Size = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(ge=0.1, le=10)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """A part of a configuration: frozen, every value checked, unknown names refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+
+class Model(Section):
+    """DeepLab-v2; the defaults are the published ResNet-101 (method.md, 1)."""
+
+    layers: tuple[Count, Count, Count, Count] = (3, 4, 23, 3)
+    """Bottleneck blocks in each of the four layers."""
+    base_width: Count = 64
+    """Channels of the first convolution; the layers have 1, 2, 4, 8 times as many planes."""
+    classifier_dilations: Annotated[tuple[Count, ...], Field(min_length=1)] = (6, 12, 18, 24)
+    """Dilations of the parallel 3x3 classifier convolutions whose outputs are summed."""
+
+
+class Optimizer(Section):
+    """How weights move."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """SGD is Nesterov with momentum 0.9, as published; AdamW suits the short miniature runs."""
+    learning_rate: Positive = 1e-4
+    """Base learning rate of the body."""
+    head_factor: Positive = 10.0
+    """The classifier head learns this many times faster."""
+    momentum: Fraction = 0.9
+    """SGD's momentum."""
+    weight_decay: NonNegative = 5e-4
+    """Weight decay."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 5000
+    """Steps over which the rate rises linearly from a tenth."""
+    decay_steps: Count = 100_000
+    """Step at which the polynomial decay would reach zero."""
+    power: Positive = 0.9
+    """Exponent of the polynomial decay."""
+
+
+class Losses(Section):
+    """Weights of the loss terms and of the classes (method.md, 4 and 5)."""
+
+    importance_aware: NonNegative = 0.2
+    """Weight of L_IA, the importance-aware cross-entropy with the pseudo-labels."""
+    prototype_symmetric: NonNegative = 0.04
+    """Weight of L_PS, the symmetric cross-entropy of predictions and prototype similarities."""
+    prototype_enhanced: NonNegative = 0.5
+    """Weight of L_PE, the cross-entropy where prototype and pseudo-label agree."""
+    information_maximization: NonNegative = 2.0
+    """Weight of L_IM, the entropy of the predictions."""
+    class_weight_ceiling: Annotated[float, Field(ge=1, le=1000)] = 7.0
+    """Rare and absent classes weigh up to this (squared for the long absent ones)."""
+    rare_class_pixels: Annotated[int, Field(ge=0)] = 64 * 64
+    """A class with fewer pixels than this per image in the batch is rare."""
+
+
+class Fidelity(Section):
+    """Where code, its revision and the paper's text differ, and the variants of its Table IV."""
+
+    revision: Annotated[Literal["2024", "2023"], BeforeValidator(str)] = "2024"
+    """Layout of the prototype similarities in L_PS: mended in 2024, scrambled in 2023."""
+    importance: Importance = "logits"
+    """1 - s2 / s1 of raw logits (code) or `probabilities` (text); `first`: s1; `second`: 1 - s2."""
+    prototypes: Literal["image", "dataset", "momentum"] = "image"
+    """Of each `image` (published), fixed over the data set, or moving with `momentum`."""
+    prototype_momentum: Fraction = 0.99
+    """Share of the old prototype that stays, for `momentum`."""
+    parameter_visits: Literal["published", "once"] = "published"
+    """SGD visits a body convolution 1, 3 or 4 times a step (published code) or once."""
+    clean_forward: bool = True
+    """One more train-mode forward of the student on clean images, for its BatchNorm statistics."""
+
+
+class StepSettings(Section):
+    """What one update is told."""
+
+    memory_decay: Fraction = 0.9999
+    """Decay of the memory network's exponential moving average of the student."""
+    losses: Losses = Losses()
+    """Weights of the terms and of the classes."""
+    fidelity: Fidelity = Fidelity()
+    """Choices where code and paper differ."""

@@ -1,0 +1,1 @@
+"""Networks on disk: ours, the published ones, and ImageNet's."""

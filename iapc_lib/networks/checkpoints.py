@@ -1,0 +1,128 @@
+"""Networks on disk: safetensors and a JSON beside it; any other file is a published checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from iapc_lib.classes import CLASS_SETS, ClassSet
+from iapc_lib.config.run_config import RunConfig
+from iapc_lib.config.sections import Evaluation
+from iapc_lib.files import FileError, atomic_path, file_hash, read_json, write_json
+from iapc_lib.machine.device import Machine
+from iapc_lib.method.deeplab import DeepLabV2
+from iapc_lib.method.settings import Model
+from iapc_lib.networks.published import _architecture, read_published_weights
+from iapc_lib.networks.ready import ReadyNetwork
+from iapc_lib.networks.weights import CheckpointError, load_weights
+
+
+def save_network(path: Path, network: DeepLabV2, config: RunConfig, **facts: Any) -> None:
+    """Writes `path` (.safetensors) and, beside it, a JSON that describes the network.
+
+    Args:
+        path: of the weights.
+        network: on any device.
+        config: of the run that made it; gives classes and architecture.
+        facts: JSON-able values to keep with it (what it is, scores, provenance).
+    """
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary)
+    description = {
+        "format": 1,
+        "classes": list(config.class_set.names),
+        "model": config.model.model_dump(mode="json"),
+        "image_size": list(config.evaluation.image_size),
+        "config_fingerprint": config.fingerprint,
+        "sha256": file_hash(path),
+        **facts,
+    }
+    write_json(path.with_suffix(".json"), description)
+
+
+def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2, ClassSet]:
+    """Reads a network, in evaluation mode on the CPU.
+
+    Args:
+        path: `.safetensors` as `save_network` wrote it, with its JSON beside it; any other name
+            is taken for one of the two published forms: a source checkpoint
+            (`{"state_dict": {"module.conv1.weight": ...}}`) or an adapted one (a plain state
+            dict). Their unused second head (`layer5`) is left out (method.md, 1).
+        config: if given, the architecture and classes that the network must have.
+
+    Raises:
+        CheckpointError: missing, damaged, dangerous, or of another architecture; says which.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    if path.suffix == ".safetensors":
+        weights = _read_safetensors(path)
+        model, classes = _read_description(path.with_suffix(".json"))
+    else:
+        weights = read_published_weights(path)
+        # Dilations leave no trace in the weights.
+        dilations = (config.model if config else Model()).classifier_dilations
+        model, classes = _architecture(weights, dilations, path)
+    if config is not None:
+        wanted, found = config.model.model_dump(), model.model_dump()
+        problems = [
+            f"model.{key} is {found[key]}, the configuration wants {wanted[key]}"
+            for key in wanted
+            if found[key] != wanted[key]
+        ]
+        if classes != config.class_set:
+            problems.append(
+                f"it has {len(classes)} classes, the configuration wants {config.classes}"
+            )
+        if problems:
+            raise CheckpointError(f"{path}: is of another architecture: {'; '.join(problems)}")
+    network = DeepLabV2(len(classes), model)
+    load_weights(network, weights, path)
+    return network.eval(), classes
+
+
+def load_ready(path: Path, machine: Machine, config: RunConfig | None = None) -> ReadyNetwork:
+    """`load_network` on the device of a machine that computes."""
+    network, classes = load_network(path, config)
+    return ReadyNetwork(network.to(machine.device), classes, machine)
+
+
+def _read_description(path: Path) -> tuple[Model, ClassSet]:
+    if not path.exists():
+        raise CheckpointError(
+            f"{path.with_suffix('.safetensors')}: the description {path.name} is missing"
+        )
+    try:
+        description = read_json(path)
+        classes = CLASS_SETS[len(description["classes"])]
+        if tuple(description["classes"]) != classes.names:
+            raise ValueError(f"its {len(classes)} classes are not {', '.join(classes.names)}")
+        if description["sha256"] != file_hash(path.with_suffix(".safetensors")):
+            raise ValueError("its weights are others than those in the .safetensors file")
+        return Model(**description["model"]), classes
+    except (FileError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: describes no network ({error})") from None
+
+
+def image_size_of(path: Path) -> tuple[int, int]:
+    """(height, width) of the images that a checkpoint's network was scored on.
+
+    The published 512 x 1024 where that is not known.
+    """
+    description = path.with_suffix(".json")
+    known = read_json(description) if path.suffix == ".safetensors" else {}
+    return tuple(known.get("image_size", Evaluation().image_size))
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from None

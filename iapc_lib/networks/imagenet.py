@@ -1,0 +1,84 @@
+"""A body that was trained on ImageNet: torchvision's ResNets."""
+
+from __future__ import annotations
+
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from torchvision.models import ResNet50_Weights, ResNet101_Weights, ResNet152_Weights
+
+from iapc_lib.config.run_config import RunConfig
+from iapc_lib.files import atomic_path
+from iapc_lib.method.deeplab import DeepLabV2
+from iapc_lib.networks.published import read_published_weights
+from iapc_lib.networks.weights import CheckpointError, load_weights
+from iapc_lib.paths import resolve
+
+
+def imagenet_file(config: RunConfig) -> Path | None:
+    """The file of `source_training.imagenet_weights`, downloaded if it must be; None if unset.
+
+    Raises:
+        CheckpointError: missing, or it cannot be downloaded.
+    """
+    given = config.source_training.imagenet_weights
+    if given is None or config.source.checkpoint is not None:
+        return None
+    if given != "torchvision":
+        path = resolve(given)
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file (source_training.imagenet_weights)")
+        return path
+    if config.model.layers not in TORCHVISION_WEIGHTS:
+        raise CheckpointError(
+            f"torchvision has no ResNet with layers {list(config.model.layers)}: set "
+            "source_training.imagenet_weights to null or to a file"
+        )
+    url = TORCHVISION_WEIGHTS[config.model.layers].url
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if not path.is_file():
+        digest = path.stem.rpartition("-")[2]
+        with atomic_path(path) as temporary:
+            try:
+                torch.hub.download_url_to_file(url, str(temporary), hash_prefix=digest)
+            except (OSError, RuntimeError, HTTPException) as error:
+                raise CheckpointError(
+                    f"torchvision's ImageNet weights cannot be downloaded ({error}): get {url} on "
+                    "another machine and set source_training.imagenet_weights to the file, or to "
+                    "null for random weights"
+                ) from None
+    return path
+
+
+TORCHVISION_WEIGHTS = {
+    (3, 4, 6, 3): ResNet50_Weights.IMAGENET1K_V1,
+    (3, 4, 23, 3): ResNet101_Weights.IMAGENET1K_V1,
+    (3, 8, 36, 3): ResNet152_Weights.IMAGENET1K_V1,
+}
+"""torchvision's weights by the number of blocks in the four layers."""
+
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of torchvision's inputs, in R, G, B, for images within 0..1."""
+
+
+def load_imagenet_body(network: DeepLabV2, path: Path) -> None:
+    """Fills all but the head from a ResNet of torchvision.
+
+    torchvision's network reads R, G, B divided by a standard deviation, ours B, G, R in grey
+    levels; the first convolution is converted, so that it answers the same to the same image, but
+    for a grey level by which the two subtracted means differ. The
+    stride of a block is on its 3x3 convolution there and on its first 1x1 here: the same shapes,
+    a slightly different function (method.md, 13).
+
+    Raises:
+        CheckpointError: of another architecture; names the entries.
+    """
+    weights = read_published_weights(path)
+    weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    head = {n: v for n, v in network.state_dict().items() if n.startswith("layer6.")}
+    if (first := weights.get("conv1.weight")) is not None and first.shape[1] == 3:
+        grey_levels = 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        weights["conv1.weight"] = (first / grey_levels).flip(1)
+    load_weights(network, {**weights, **head}, path)

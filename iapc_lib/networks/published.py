@@ -1,0 +1,103 @@
+"""The authors' checkpoints: pickles, read without executing anything in them.
+
+torch's restricted reader builds tensors and plain containers and refuses all else.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iapc_lib.classes import CLASS_SETS, ClassSet
+from iapc_lib.method.settings import Model
+from iapc_lib.networks.weights import CheckpointError
+
+
+class _Ignored:
+    """Stands in for the numpy numbers (scores) that training scripts keep beside the weights.
+
+    numpy's own constructors are not called: crafted arguments can crash them.
+    """
+
+    def __init__(self, *_: Any):
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+_NUMPY_NUMBERS = [
+    (_Ignored, name)
+    for name in ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+]
+
+
+def read_published_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickled state dict, by our names; never executes code in the file.
+
+    Raises:
+        CheckpointError: damaged, of another format, or would execute something.
+    """
+    try:
+        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = " ".join(str(error).split())
+        refused = re.search(r"(?:GLOBAL|class) '?([\w.]+)", reason)
+        what = f"would build {refused[1]}" if refused else "is no pickle of tensors"
+        raise CheckpointError(
+            f"{path}: {what}; refused, because only tensors and plain containers are read, and "
+            "nothing that could execute code. Where it was made, save its state dict alone"
+        ) from None
+    except Exception as error:  # torch.load raises nearly anything on a damaged file
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error})") from None
+    if isinstance(content, Mapping) and "state_dict" in content:
+        content = content["state_dict"]
+    tensors = isinstance(content, Mapping) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )
+    if not tensors or not content:
+        raise CheckpointError(
+            f"{path}: holds neither a state dict nor one under the key 'state_dict'"
+        )
+    for name, value in content.items():
+        usable = value.layout == torch.strided and value.device.type == "cpu"
+        if not usable or value.is_complex() or not value.isfinite().all():
+            raise CheckpointError(f"{path}: {name} is no tensor of finite real numbers")
+    weights = {name.removeprefix("module."): value for name, value in content.items()}
+    return {name: value for name, value in weights.items() if not name.startswith("layer5.")}
+
+
+def _architecture(
+    weights: Mapping[str, Tensor], dilations: tuple[int, ...], path: Path
+) -> tuple[Model, ClassSet]:
+    """What the shapes of a state dict say about the network; raises CheckpointError."""
+    blocks = tuple(
+        len({name.split(".")[1] for name in weights if name.startswith(f"layer{layer}.")})
+        for layer in (1, 2, 3, 4)
+    )
+    heads = sum(bool(re.fullmatch(r"layer6\.conv2d_list\.\d+\.weight", n)) for n in weights)
+    shaped = [v for n, v in weights.items() if n == "conv1.weight" or "conv2d_list" in n]
+    convolutions = all(v.ndim in (1, 4) and v.numel() > 0 for v in shaped)
+    if "conv1.weight" not in weights or not all(blocks) or not heads or not convolutions:
+        some = ", ".join(list(weights)[:3])
+        raise CheckpointError(
+            f"{path}: is no DeepLab-v2: conv1, layer1 to layer4 and layer6.conv2d_list are "
+            f"expected, it has {some}, ..."
+        )
+    num_classes = len(next(v for n, v in weights.items() if n.startswith("layer6.conv2d_list.")))
+    if num_classes not in (19, 16):
+        raise CheckpointError(f"{path}: has {num_classes} classes; known are 19 and 16 (SYNTHIA)")
+    if heads != len(dilations):
+        raise CheckpointError(
+            f"{path}: has {heads} classifier convolutions, expected are {len(dilations)}"
+        )
+    width = len(weights["conv1.weight"])
+    model = Model(layers=blocks, base_width=width, classifier_dilations=dilations)
+    return model, CLASS_SETS[num_classes]

@@ -1,0 +1,50 @@
+"""A network that is ready to be used: with what its channels stand for, and what computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from iapc_lib.classes import ClassSet
+from iapc_lib.machine.device import Machine
+from iapc_lib.method.deeplab import DeepLabV2, Prediction, upsample
+
+
+@dataclass(frozen=True)
+class ReadyNetwork:
+    """A network, its classes, and the machine that computes."""
+
+    network: DeepLabV2
+    """On the machine's device; used in the mode in which it is."""
+    classes: ClassSet
+    """What its channels stand for."""
+    machine: Machine
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Prediction:
+        """uint8 RGB images (N, 3, H, W) -> logits and features in full precision."""
+        return self.machine.forward(self.network, images)
+
+    def predict(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """The class with the largest up-sampled logit at every pixel.
+
+        Args:
+            images: (N, 3, h, w) uint8 RGB.
+            size: (H, W) of the result.
+
+        Returns:
+            (N, H, W) int64 channel numbers, on the network's device.
+        """
+        return upsample(self.forward(images).logits, size).max(dim=1).indices
+
+    def predict_train_ids(self, images: Tensor, size: tuple[int, int]) -> np.ndarray:
+        """`predict` as train ids, (N, H, W) uint8."""
+        return self.train_ids(self.predict(images, size))
+
+    def train_ids(self, channels: Tensor | np.ndarray) -> np.ndarray:
+        """Channel numbers, any shape -> train ids, uint8; 255 stays 255."""
+        on_cpu = channels.cpu() if isinstance(channels, Tensor) else channels
+        return self.classes.train_ids_of(on_cpu)

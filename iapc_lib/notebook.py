@@ -1,0 +1,62 @@
+"""What every notebook begins with."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from iapc_lib.config.errors import ConfigError
+from iapc_lib.pipeline import stages
+from iapc_lib.runs.folder import Run, open_run
+
+
+def start(
+    config: str | Path | Mapping[str, Any],
+    out: str | Path | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    variant: str | Path | None = None,
+) -> Run:
+    """Opens the run of a notebook's parameters, draws its data if they are missing, says what runs.
+
+    The arguments are those of `open_run`.
+
+    Raises:
+        ConfigError: a key, a value, or a parameter that papermill was given is not allowed.
+        RunFolderError: the folder cannot be written or holds work of other parameters.
+    """
+    refuse_unknown_parameters()
+    run = open_run(config, out, seed, overrides, variant)
+    stages.data(run)
+    print(f"iapc_lib {version('iapc-lib')}, torch {version('torch')}, {run.machine.description}")
+    print(f"{run.config.scenario}, seed {run.config.seed}: {run.folder}")
+    return run
+
+
+def refuse_unknown_parameters() -> None:
+    """papermill only warns of a misspelt parameter, and runs without it.
+
+    Raises:
+        ConfigError: papermill gave this notebook a parameter that none of its own cells sets.
+    """
+    ipython = sys.modules.get("IPython")  # not imported: this is no notebook
+    shell = ipython.get_ipython() if ipython is not None else None
+    cells = shell.user_ns.get("In", []) if shell is not None else []
+    given = [place for place, cell in enumerate(cells) if cell.startswith("# Parameters\n")]
+    for place in given:
+        allowed = [name for cell in cells[:place] for name in _assigned_names(cell)]
+        for name in _assigned_names(cells[place]):
+            if name not in allowed:
+                raise ConfigError(f"unknown parameter '{name}'; allowed: {', '.join(allowed)}")
+
+
+def _assigned_names(cell: str) -> list[str]:
+    try:
+        statements = ast.parse(cell).body
+    except SyntaxError:  # of a cell that someone tried in JupyterLab
+        return []
+    return [ast.unparse(s.targets[0]) for s in statements if isinstance(s, ast.Assign)]

@@ -1,0 +1,27 @@
+"""Where the project begins, and paths in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def project_root() -> Path:
+    """The nearest folder, upwards from here, that holds `papermill_runs` and `notebooks`.
+
+    Outside a checkout it is the folder that holds the library.
+    """
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "papermill_runs").is_dir() and (folder / "notebooks").is_dir():
+            return folder
+    return Path(__file__).resolve().parents[1]
+
+
+def resolve(path: str | Path) -> Path:
+    """A path of the configuration: absolute, or relative to the project."""
+    return project_root() / Path(path).expanduser()
+
+
+def shown_path(path: Path) -> str:
+    """A path as people read it: from the project's folder where it is in there."""
+    path, root = path.resolve(), project_root()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)

@@ -1,0 +1,380 @@
+"""Whether a run can start: what its configuration points to, and what it needs of the machine."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from iapc_lib.classes import NAMES, NUM_CLASSES
+from iapc_lib.config.errors import ConfigError
+from iapc_lib.config.run_config import RunConfig
+from iapc_lib.data.cache import missing_bytes, training_sizes
+from iapc_lib.data.images import LabelSizeError, read_image, read_label_ids, to_train_ids
+from iapc_lib.data.layouts import (
+    DataError,
+    Record,
+    domain_root,
+    image_paths,
+    rendered_records,
+    source_records,
+    target_records,
+)
+from iapc_lib.files import existing_parent, free_megabytes
+from iapc_lib.machine.device import Machine, prepare_machine
+from iapc_lib.machine.memory import total_memory
+from iapc_lib.method.deeplab import DeepLabV2
+from iapc_lib.networks.checkpoints import load_network
+from iapc_lib.networks.imagenet import imagenet_file
+from iapc_lib.networks.weights import CheckpointError
+from iapc_lib.paths import resolve
+from iapc_lib.runs.folder import Run
+from iapc_lib.training.monitor import LOOKS_PER_RUN
+
+PUBLISHED_COUNTS = {
+    ("gta5", None): 24966,
+    ("synthia", None): 9400,
+    ("cityscapes", "train"): 2975,
+    ("cityscapes", "val"): 500,
+    ("camvid", "train"): 367,
+    ("camvid", "val"): 101,
+    ("camvid", "test"): 233,
+}
+"""(layout, split) -> images in the data set as it is published."""
+
+
+PREFLIGHT_IMAGES = 600
+"""Images of each split that are read before a run starts, evenly spread over it."""
+
+
+QUICK_IMAGES = 100
+"""The same for `iapc check --quick`."""
+
+
+LABEL_BYTES_PER_PIXEL = 0.05
+"""Of pseudo-labels as PNG; a generous estimate."""
+
+
+class CannotStart(ValueError):
+    """A run that cannot start; the message has a line for each reason."""
+
+
+@dataclass
+class SplitCheck:
+    """What was found in one split."""
+
+    name: str
+    found: int
+    """Images that the run would use."""
+    read: int = 0
+    """Images that were read: all, or an even sample."""
+    sizes: Counter = field(default_factory=Counter)
+    """(width, height) of images -> how many."""
+    pixels: np.ndarray | None = None
+    """(256,) int64 pixels of every train id, where there are labels."""
+    problems: list[str] = field(default_factory=list)
+    """A line for every file that cannot be used."""
+    other_size: list[str] = field(default_factory=list)
+    """Names of images whose label has another size."""
+
+
+@dataclass
+class Check:
+    """Everything that `iapc check` reports."""
+
+    splits: list[SplitCheck] = field(default_factory=list)
+    machine: list[tuple[str, str]] = field(default_factory=list)
+    """What the run will use, and how much of it there is."""
+    notes: list[str] = field(default_factory=list)
+    """What does not hinder the run but should be known."""
+    problems: list[str] = field(default_factory=list)
+    """Why the run cannot start."""
+
+
+def check(config: RunConfig, folder: Path, limit: int | None = None) -> Check:
+    """Looks at all that could stop a run later: images, labels, weights, disk, memory, device.
+
+    Args:
+        config: of the run.
+        folder: where the run would write; it need not exist.
+        limit: images to read of each split, evenly spread; None reads all.
+    """
+    found = Check()
+    _check_data(config, limit, found)
+    _check_machine(config, folder, found)
+    trained = (folder / "source.safetensors").exists()
+    try:
+        if config.source.checkpoint:
+            load_network(resolve(config.source.checkpoint), config)
+        elif not found.problems and not trained:
+            imagenet_file(config)
+    except CheckpointError as error:
+        found.problems.append(str(error))
+    return found
+
+
+def format_check(found: Check) -> str:
+    """The check as tables: files of every split, share of the classes, the machine, notes."""
+    files = pd.DataFrame(
+        [
+            {
+                "split": split.name,
+                "images": split.found,
+                "read": split.read,
+                "labelled": "no" if split.pixels is None else "yes",
+                "unusable": len(split.problems),
+                "sizes": _sizes(split.sizes),
+            }
+            for split in found.splits
+        ]
+    )
+    labelled = [split for split in found.splits if split.pixels is not None]
+    shares = pd.DataFrame(
+        {s.name: 100 * s.pixels[:NUM_CLASSES] / s.pixels.sum() for s in labelled}, index=NAMES
+    )
+    parts = [
+        files.to_string(index=False) if found.splits else "",
+        "share of pixels in per cent, - for none\n"
+        + shares.replace(0, np.nan).to_string(float_format="{:.2f}".format, na_rep="-")
+        if labelled
+        else "",
+        "\n".join(f"{name:<8} {text}" for name, text in found.machine),
+        "\n".join(f"note: {note}" for note in found.notes),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _sizes(sizes: Counter) -> str:
+    shown = [f"{w}x{h} ({number})" for (w, h), number in sizes.most_common(3)]
+    return ", ".join(shown) + (f" and {len(sizes) - 3} others" if len(sizes) > 3 else "")
+
+
+def preflight(run: Run) -> None:
+    """A quick check before a run starts.
+
+    Raises:
+        ConfigError: a GPU is asked for and not there.
+        CannotStart: something is missing or cannot be used; a line for each reason.
+    """
+    run.machine  # noqa: B018  refuses a GPU that is not there
+    if problems := check(run.config, run.folder, PREFLIGHT_IMAGES).problems:
+        raise CannotStart("\n".join(problems))
+
+
+def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
+    splits: list[tuple[str, str, list[Record]]] = []
+    for domain in ("source", "target"):
+        section = getattr(config, domain)
+        if section.layout is None:
+            continue
+        if config.miniature is not None and not domain_root(config, domain).exists():
+            found.notes.append(f"{domain}: the miniature will be drawn")
+            continue
+        try:
+            if domain == "source":
+                for split, records in zip(("train", "val"), source_records(config), strict=True):
+                    splits.append((domain, split, records))
+                continue
+            for split, labels in (("train", False), ("dev", True), ("val", True)):
+                if getattr(section, split) is not None:
+                    splits.append((domain, split, target_records(config, split, labels)))
+        except DataError as error:
+            found.problems.append(str(error))
+        if section.layout == "folder":
+            root = domain_root(config, domain) / section.train
+            found.notes += [f"{problem}; skipped" for problem in image_paths(root)[1]]
+    chosen = [records[:: -(-len(records) // limit)] if limit else records for *_, records in splits]
+    with tqdm(
+        total=sum(map(len, chosen)), desc="Checking files", unit="file", leave=False, disable=None
+    ) as bar:
+        for (domain, split, records), sample in zip(splits, chosen, strict=True):
+            result = SplitCheck(f"{domain} {split}", len(records))
+            _check_split(result, sample, bar)
+            found.splits.append(result)
+            found.problems += result.problems
+            if (domain, split) == ("target", "train") and result.sizes:
+                found.notes += _distortion(config, *result.sizes.most_common(1)[0][0])
+            if result.other_size and domain == "source":
+                names = sorted({*config.source.leave_out, *result.other_size})
+                found.notes.append(
+                    "to leave out the pairs of different size: "
+                    f"--set 'source.leave_out=[{', '.join(names)}]'"
+                )
+            if result.problems and getattr(config, domain).layout == "folder":
+                found.notes.append("mend the files that cannot be used, or move them elsewhere")
+    _compare_counts(config, found)
+
+
+def _distortion(config: RunConfig, width: int, height: int) -> list[str]:
+    """A note if images would be stretched by more than a tenth."""
+    to_height, to_width = config.views.clean_size
+    if abs(math.log(width / height * to_height / to_width)) < math.log(1.1):
+        return []
+    return [
+        f"most target images are {width}x{height}, and views.clean_size is {to_width}x{to_height}: "
+        "they would be stretched; for their proportions set it to "
+        f"[{to_height},{round(to_height * width / height)}], and all other sizes alike"
+    ]
+
+
+def _check_split(result: SplitCheck, records: Sequence[Record], bar: tqdm) -> None:
+    # Decoders let go of Python's lock: threads use all cores.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            for size, pixels, problem in pool.map(_check_record, records):
+                bar.update()
+                result.read += 1
+                if size is not None:
+                    result.sizes[size] += 1
+                if pixels is not None:
+                    result.pixels = pixels if result.pixels is None else result.pixels + pixels
+                if problem is not None:
+                    result.problems.append(str(problem))
+                if isinstance(problem, LabelSizeError):
+                    result.other_size.append(problem.record.image.name)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if result.pixels is not None and not result.pixels[:NUM_CLASSES].any():
+        result.problems.append(
+            f"{result.name}: none of its {result.read} labels has a pixel of an evaluated class, "
+            f"such as {records[0].label}: are these the files with label ids?"
+        )
+
+
+def _check_record(
+    record: Record,
+) -> tuple[tuple[int, int] | None, np.ndarray | None, DataError | None]:
+    """Size of the image, pixels of every train id, and why the pair cannot be used."""
+    size = None
+    try:
+        image = read_image(record.image)
+        size = image.size
+        if record.label is None:
+            return size, None, None
+        ids = read_label_ids(record, (image.height, image.width))
+        counts = np.bincount(ids.reshape(-1), minlength=256)
+        # Label ids above 18 are vegetation, sky, people, vehicles: no street is without them.
+        if record.layout in ("gta5", "cityscapes") and counts[255] and not counts[19:255].any():
+            raise DataError(
+                f"{record.label}: looks like train ids (255, and none above 18), where label ids "
+                "belong: use the original file, as the data set's authors offer it"
+            )
+        return size, np.bincount(to_train_ids(record, ids).reshape(-1), minlength=256), None
+    except DataError as error:
+        return size, None, error
+
+
+def _compare_counts(config: RunConfig, found: Check) -> None:
+    """Notes where a data set is not as large as it was published; a part of it may be meant."""
+    if config.miniature is not None:
+        return
+    counts = [
+        (split.name, split.found, (config.target.layout, getattr(config.target, split.name[7:])))
+        for split in found.splits
+        if split.name.startswith("target") and not config.target.sequences
+        if not (config.target.dev_every and split.name != "target val")
+    ]
+    layout = config.source.layout
+    if layout in ("gta5", "synthia") and any(s.name == "source train" for s in found.splits):
+        images = rendered_records(domain_root(config, "source"), layout)
+        counts.append(("source", len(images), (layout, None)))
+    for name, number, key in counts:
+        published = PUBLISHED_COUNTS.get(key, number)
+        if number != published:
+            found.notes.append(
+                f"{name}: {number} images found, the published data set has {published}"
+            )
+
+
+def _check_machine(config: RunConfig, folder: Path, found: Check) -> None:
+    try:
+        machine = prepare_machine(config.hardware)
+    except ConfigError as error:
+        found.problems.append(str(error))
+        return
+    precision = "bfloat16 (losses float32)" if machine.autocast else "float32"
+    found.machine.append(("device", f"{machine.description}, {precision}"))
+
+    weights, graph = step_bytes(config, machine)
+    memory, total = (graph + 5 * weights) / 1e9, total_memory(machine) / 1e9
+    found.machine.append(("memory", f"at least {memory:.1f} GB, of {total:.1f} GB"))
+    if memory > total:
+        found.problems.append(
+            f"{machine.description}: has {total:.1f} GB of memory, a step of this run needs at "
+            f"least {memory:.1f} GB: a smaller adaptation.batch_size or views.crop_size needs less"
+        )
+
+    rows = len(config.adaptation.methods)
+    networks = 2 * rows + 8  # results, and the state of one training
+    if config.adaptation.snapshots:
+        networks += 2 * (LOOKS_PER_RUN + 1) * rows
+    images = sum(split.found for split in found.splits if split.name == "target train")
+    labels = images * config.pseudo_labels.image_size[0] * config.pseudo_labels.image_size[1]
+    disk = networks * weights / 1e6 + labels * LABEL_BYTES_PER_PIXEL / 1e6 + 50
+    disk += _cache_megabytes(config, folder, found)
+    free = free_megabytes(existing_parent(folder))
+    found.machine.append(("disk", f"about {disk:.0f} MB, of {free:.0f} MB free at {folder}"))
+    if free < disk:
+        found.problems.append(
+            f"{folder}: the disk has {free:.0f} MB free, this run needs about {disk:.0f} MB"
+        )
+
+
+def _cache_megabytes(config: RunConfig, folder: Path, found: Check) -> float:
+    """What the image cache would still write, in MB; counted with the run if on the same disk."""
+    if config.hardware.cache is None or found.problems or config.miniature is not None:
+        return 0.0
+    cache, missing = resolve(config.hardware.cache), 0
+    if config.source.layout and not config.source.checkpoint:
+        records, _ = source_records(config)
+        missing += missing_bytes(records, cache, *training_sizes(config, "source"))
+    records = target_records(config, "train", labels=False)
+    missing += missing_bytes(records, cache, *training_sizes(config, "target"))
+    free = free_megabytes(existing_parent(cache))
+    found.machine.append(
+        ("cache", f"{missing / 1e6:.0f} MB to make, of {free:.0f} MB free at {cache}")
+    )
+    if free < missing / 1e6:
+        found.problems.append(
+            f"{cache}: the disk has {free:.0f} MB free, the image cache needs {missing / 1e6:.0f} "
+            "MB more: name another folder (hardware.cache), or null for none"
+        )
+    same_disk = existing_parent(cache).stat().st_dev == existing_parent(folder).stat().st_dev
+    return missing / 1e6 if same_disk else 0.0
+
+
+def step_bytes(config: RunConfig, machine: Machine) -> tuple[int, int]:
+    """Bytes of the weights, and of what one training step holds for its backward pass.
+
+    A lower bound of what a run needs: the largest of source training and adaptation, without the
+    loss terms and the working space of convolutions.
+    """
+    adaptation, training = config.adaptation, config.source_training
+    steps = [(adaptation.batch_size, config.views.crop_size)]
+    if config.source.layout and not config.source.checkpoint:
+        steps.append((training.batch_size, training.crop_size or training.image_size))
+    with torch.device("meta"):  # shapes without memory
+        network = DeepLabV2(config.classes, config.model).train()
+    held = []
+    for batch_size, size in steps:
+        storages = {}
+
+        def keep(tensor: torch.Tensor, storages: dict = storages) -> torch.Tensor:
+            storages[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            network(torch.empty(batch_size, 3, *size, device="meta"))
+        held.append(sum(storage.nbytes() for storage in storages.values()))
+    weights = sum(value.nbytes for value in network.state_dict().values())
+    return weights, max(held) // (2 if machine.autocast else 1)

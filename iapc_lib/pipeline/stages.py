@@ -1,0 +1,213 @@
+"""The stages of a run, each made once and then read from the run folder.
+
+A notebook asks for what it needs; what an earlier notebook would have made is made on the way. A
+stage asks for the files of its direct inputs only, and loads a network when it works with it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from iapc_lib.data.cache import with_cache
+from iapc_lib.data.fingerprints import source_fingerprint, target_fingerprint
+from iapc_lib.data.layouts import (
+    DataError,
+    Record,
+    domain_root,
+    rendered_records,
+    source_records,
+    target_records,
+)
+from iapc_lib.data.miniature import write_world
+from iapc_lib.files import atomic_path, file_hash, read_json, write_json
+from iapc_lib.networks.checkpoints import load_network, load_ready, save_network
+from iapc_lib.networks.imagenet import imagenet_file
+from iapc_lib.networks.ready import ReadyNetwork
+from iapc_lib.paths import resolve
+from iapc_lib.rows import ROWS, Row
+from iapc_lib.runs.folder import Run
+from iapc_lib.runs.records import RunFolderError
+from iapc_lib.training.adapt import adapt
+from iapc_lib.training.batchnorm import recompute_batchnorm
+from iapc_lib.training.monitor import LOOKS_PER_RUN, Monitor
+from iapc_lib.training.pseudo_labels import pseudo_label_path, write_pseudo_labels
+from iapc_lib.training.saved_state import SavedState
+from iapc_lib.training.source import train_source
+
+
+def data(run: Run) -> dict[str, Path]:
+    """The roots of the `source` and `target` data sets; the miniature's are drawn if missing.
+
+    There is no `source` where a checkpoint is all that is left of it.
+
+    Raises:
+        RunFolderError: the folder of the drawings cannot be written.
+    """
+    config = run.config
+    domains = ("source", "target") if config.source.layout else ("target",)
+    roots = {domain: domain_root(config, domain) for domain in domains}
+    mini = config.miniature
+    if mini is not None:
+        counts = {
+            "source": {"train": mini.source_train, "val": mini.source_val},
+            "target": {"train": mini.target_train, "dev": mini.target_dev, "val": mini.target_val},
+        }
+        for domain, root in roots.items():
+            layout = getattr(config, domain).layout
+            try:
+                root.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(root.with_name(f".{root.name}.lock")):
+                    if not root.exists():
+                        write_world(
+                            layout, root, counts=counts[domain], size=mini.size, seed=mini.seed
+                        )
+            except OSError as error:
+                raise RunFolderError(f"{root}: cannot be written ({error.strerror})") from error
+    return roots
+
+
+def labelled_source(run: Run) -> tuple[list[Record], list[Record]]:
+    """The source's training and validation records, for looking at images with labels.
+
+    Where a checkpoint is all that is left of the source, a few drawn streets stand in. They are
+    for formulas and pictures; a score on them would mean nothing.
+    """
+    data(run)
+    if run.config.source.layout:
+        return source_records(run.config)
+    layout = "synthia" if run.config.classes == 16 else "gta5"
+    root = run.path("drawn", layout)
+    with run.lock(".drawn.lock"):
+        if not root.exists():
+            write_world(layout, root, counts={"train": 10}, size=(128, 256), progress=False)
+    records = rendered_records(root, layout)
+    return records[:8], records[8:]
+
+
+def monitored_records(run: Run) -> list[Record]:
+    """The records of `dev` (with labels), or of `train` (without) where there is no `dev`."""
+    data(run)
+    if run.config.target.dev is None:
+        return target_records(run.config, "train", labels=False)
+    return target_records(run.config, "dev", labels=True)
+
+
+def network(run: Run, row: str) -> ReadyNetwork:
+    """The network of a row of the results (`source_only`, `iapc`, ...) in evaluation mode."""
+    return load_ready(network_file(run, row), run.machine, run.config)
+
+
+def network_file(run: Run, row: str) -> Path:
+    """The file of a row's network, made if it is missing; a finished one is not loaded."""
+    row = ROWS[row]
+    path = run.path(f"{row.file}.safetensors")
+    if row.teacher is None:
+        _source_stage(run, row, path)
+        return path
+    teacher = network_file(run, row.teacher)
+    inputs = {
+        "teacher" if row.update else "source": file_hash(teacher),
+        "data": target_fingerprint(run.config),
+    }
+
+    def make(records: list[Record], labels: list[Path]) -> dict[str, Any]:
+        made, facts = network(run, row.teacher).network, {}
+        if row.update:
+            made, facts = _adapted(run, row, made, records, labels)
+        if row.batchnorm:
+            made = recompute_batchnorm(made, records, run.config.evaluation, run.machine)
+        save_network(path, made, run.config, what=row.title, provenance=run.provenance())
+        return {"sha256": file_hash(path), **facts}
+
+    run.stage(row.stage, inputs, make, [path], prepare=lambda: _training_data(run, row))
+    SavedState.path_of(run, row.stage).unlink(missing_ok=True)
+    return path
+
+
+def _source_stage(run: Run, row: Row, path: Path) -> None:
+    """The source network: trained on the rendered images, or the given one."""
+    given = run.config.source.checkpoint
+    inputs = {
+        "checkpoint": file_hash(resolve(given)) if given else None,
+        "data": source_data(run, row.stage, "train"),
+    }
+
+    def make() -> dict[str, Any]:
+        data(run)
+        imagenet = imagenet_file(run.config)
+        if given:
+            made, history = load_network(resolve(given), run.config)[0], []
+        else:
+            records = with_cache(run.config, "source", source_records(run.config)[0])
+            made, history = train_source(run, records)
+        save_network(path, made, run.config, what="source network", provenance=run.provenance())
+        write_json(run.path("history_source.json"), history)
+        return {"sha256": file_hash(path), "imagenet_sha256": imagenet and file_hash(imagenet)}
+
+    run.stage(row.stage, inputs, make, [path])
+    SavedState.path_of(run, "source_training").unlink(missing_ok=True)
+
+
+def _training_data(run: Run, row: Row) -> tuple[list[Record], list[Path]]:
+    """Target images that a row is made with and, if it is trained, their pseudo-labels."""
+    if row.update is None:
+        data(run)
+        return target_records(run.config, "train", labels=False), []
+    records, labels = pseudo_labels(run, row.name)
+    if (share := run.config.adaptation.target_share) < 1:
+        used = np.linspace(0, len(records) - 1, max(1, round(share * len(records)))).astype(int)
+        return [records[i] for i in used], [labels[i] for i in used]
+    return records, labels
+
+
+def _adapted(run, row, teacher, records, labels):
+    """The adapted network, and facts about it."""
+    look_every = max(1, -(-run.config.adaptation.steps // LOOKS_PER_RUN))
+    monitor = Monitor(run, row, monitored_records(run))
+    student, history = adapt(run, row, teacher, records, labels, monitor, look_every)
+    write_json(run.path(f"history_{row.name}.json"), history)
+    return student, {"target_images": len(records)}
+
+
+def pseudo_labels(run: Run, row: str = "iapc") -> tuple[list[Record], list[Path]]:
+    """The target's training records and the files of the pseudo-labels that a row trains with.
+
+    They are the teacher's: of `iapc_bn_teacher` (our extension) the source network's with
+    recomputed BatchNorm statistics, else those of the source network itself.
+    """
+    row = ROWS[row]
+    teacher = network_file(run, row.teacher)
+    data(run)
+    folder = run.path(row.pseudo_labels)
+    records = with_cache(run.config, "target", target_records(run.config, "train", labels=False))
+    files = [pseudo_label_path(folder, record) for record in records]
+    inputs = {"teacher": file_hash(teacher), "data": target_fingerprint(run.config)}
+
+    def make() -> dict[str, Any]:
+        made_by, made_from = folder / "made_from.txt", f"{inputs['teacher']} {inputs['data']}"
+        if folder.exists() and not (made_by.exists() and made_by.read_text() == made_from):
+            shutil.rmtree(folder)
+        with atomic_path(made_by) as temporary:
+            temporary.write_text(made_from)
+        write_pseudo_labels(network(run, row.teacher), records, run.config.pseudo_labels, folder)
+        return {"images": len(records)}
+
+    run.stage(folder.name, inputs, make, files)
+    return records, files
+
+
+def source_data(run: Run, stage: str, split: str) -> str | None:
+    """Fingerprint of the source data that a stage reads, if there are any."""
+    try:
+        return source_fingerprint(run.config, split)
+    except DataError:
+        record = run.path("stages", f"{stage}.json")
+        if domain_root(run.config, "source").exists() or not record.exists():
+            raise
+        # Source data that are gone are not changed data: that is what source-free means.
+        return read_json(record)["inputs"]["data"]

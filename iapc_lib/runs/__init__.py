@@ -1,0 +1,1 @@
+"""Run folders: what a run has made, what made it, and what two runs have in common."""

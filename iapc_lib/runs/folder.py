@@ -1,0 +1,264 @@
+"""The run folder: what a run has made, what made it, and how it goes on after a stop.
+
+run.json                  the configuration that the folder belongs to, and where each field is from
+source.safetensors        networks, each with a JSON beside it
+adapted*.safetensors
+pseudo_labels/            PNGs of train ids
+predictions/              predictions during adaptation
+snapshots/                networks during adaptation, where they are kept
+stages/NAME.json          one record a finished stage: its inputs, facts, seconds and provenance
+states/NAME.pt            where an unfinished training goes on; removed when it is done
+logs/                     what can be watched while a training runs; see `logs`
+figures/, notebooks/      pictures and executed notebooks
+results.json              the scores
+.made                     Snakemake's mark that its job for this folder is done
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from iapc_lib.config.errors import ConfigError
+from iapc_lib.config.presets import (
+    RECORD,
+    dotted,
+    load_config,
+    load_with_origin,
+    read_record,
+    with_defaults,
+)
+from iapc_lib.config.run_config import RunConfig
+from iapc_lib.files import read_json, write_json
+from iapc_lib.machine.device import Machine, prepare_machine
+from iapc_lib.machine.memory import PeakMemory
+from iapc_lib.paths import project_root, resolve
+from iapc_lib.runs.provenance import code_version, package_versions, processor
+from iapc_lib.runs.records import RUN_FORMAT, RunFolderError
+
+LOCK_WAIT_SECONDS = 15.0
+
+
+@dataclass
+class Run:
+    """An open run folder with its configuration. Use `open_run`."""
+
+    folder: Path
+    config: RunConfig
+    seconds_before: float = 0.0
+    """What the running stage took in earlier processes, which were stopped; see `resume`."""
+
+    @functools.cached_property
+    def machine(self) -> Machine:
+        """Device and precision of this run."""
+        return prepare_machine(self.config.hardware)
+
+    def path(self, *parts: str) -> Path:
+        """A path in the run folder."""
+        return self.folder.joinpath(*parts)
+
+    def provenance(self) -> dict[str, Any]:
+        """Which code, parameters, seed, versions and device make what is made now."""
+        return {
+            "code": code_version(),
+            "config": self.config.model_dump(mode="json"),
+            "config_fingerprint": self.config.fingerprint,
+            "seed": self.config.seed,
+            "python": platform.python_version(),
+            "packages": package_versions(),
+            "system": platform.platform(),
+            "processor": processor(),
+            "threads": torch.get_num_threads(),
+            "device": self.machine.description,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def stage_provenance(self) -> dict[str, Any]:
+        """What made every finished stage, which may be older than now, and what that took."""
+        records = [read_json(path) for path in sorted(self.path("stages").glob("*.json"))]
+        return {
+            record["stage"]: {
+                **{key: record["provenance"].get(key) for key in ("code", "device", "time")},
+                **{k: v for k, v in record.items() if k not in ("stage", "facts", "provenance")},
+            }
+            for record in records
+            if "provenance" in record
+        }
+
+    def stage(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        make: Callable[..., Mapping[str, Any] | None],
+        outputs: Sequence[Path] = (),
+        prepare: Callable[[], tuple] = tuple,
+    ) -> dict[str, Any]:
+        """Runs `make` unless this stage is finished with the same inputs; returns its facts.
+
+        Args:
+            name: of the stage; one record file each.
+            inputs: JSON-able values (hashes of files) that the stage depends on, besides the
+                run's configuration. The stage is made again when they change.
+            make: does the work and returns JSON-able facts about it. Its files are in place
+                before the record is written, so a stop in between only makes it again.
+            outputs: files that it makes; it is made again when one is gone.
+            prepare: makes what `make` takes, from earlier stages; called only if it must be made.
+
+        Raises:
+            RunFolderError: another process writes to this folder.
+        """
+        record_path = self.path("stages", f"{name}.json")
+        if (facts := self._finished(record_path, inputs, outputs)) is not None:
+            return facts
+        prepared = prepare()
+        with self.lock():
+            if (facts := self._finished(record_path, inputs, outputs)) is not None:
+                return facts
+            memory, began = PeakMemory(self.machine.device), time.monotonic()
+            self.seconds_before = 0.0
+            facts = dict(make(*prepared) or {})
+            record = {
+                "stage": name,
+                "inputs": dict(inputs),
+                "facts": facts,
+                "seconds": round(self.seconds_before + time.monotonic() - began, 1),
+                **memory.measured(),
+                "provenance": self.provenance(),
+            }
+            write_json(record_path, record)
+        return facts
+
+    def _finished(
+        self, record_path: Path, inputs: Mapping[str, Any], outputs: Sequence[Path]
+    ) -> dict[str, Any] | None:
+        if not record_path.exists() or not all(path.exists() for path in outputs):
+            return None
+        record = read_json(record_path)
+        return record["facts"] if record["inputs"] == dict(inputs) else None
+
+    @contextmanager
+    def lock(self, name: str = ".lock", wait: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
+        """Keeps other writers away from the folder; the system lifts it when a process dies.
+
+        Args:
+            wait: seconds for another writer to finish; -1: however long it takes.
+
+        Raises:
+            RunFolderError: another process holds it, or the folder cannot be written.
+        """
+        lock = FileLock(self.path(name))
+        try:
+            # A killed run's notebook kernel needs a moment to notice that its parent is gone.
+            lock.acquire(timeout=wait)
+        except Timeout:
+            raise RunFolderError(
+                f"{self.folder}: another process is writing to this run folder; "
+                "wait for it to finish or choose another folder with `out` (--out)"
+            ) from None
+        except OSError as error:
+            raise RunFolderError(f"{self.folder}: cannot be written ({error.strerror})") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def open_run(
+    config: str | Path | Mapping[str, Any] | RunConfig,
+    out: str | Path | None = None,
+    seed: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    variant: str | Path | None = None,
+    origin: Mapping[str, str] | None = None,
+) -> Run:
+    """Opens (or makes) the run folder of a configuration.
+
+    Args:
+        config: path of a preset, the mapping under its key `config`, or a `RunConfig`.
+        out: the run folder; None takes `papermill_runs/<scenario>-seed<seed>[-<variant>]`.
+        seed: None takes the preset's.
+        overrides: dotted keys and their values.
+        variant: name or path of a variant: the run makes that row of a larger table only.
+        origin: of a `RunConfig`: where its fields are from, by dotted key.
+
+    Raises:
+        ConfigError: a key or a value is not allowed.
+        RunFolderError: the folder cannot be written or holds work of other parameters.
+    """
+    if not isinstance(config, RunConfig):
+        config, origin = load_with_origin(config, seed, overrides, variant)
+    elif origin is None:
+        origin = dict.fromkeys(dotted(config.model_dump(exclude_unset=True)), "a RunConfig")
+    folder = default_folder(config) if out is None else resolve(out)
+    about = folder / RECORD
+    described = config.model_dump(mode="json", exclude={"hardware"})
+    record = {
+        "format": RUN_FORMAT,
+        "config": described,
+        "hardware": config.hardware.model_dump(mode="json"),
+        "origin": {key: place for key, place in origin.items() if key in dotted(described)},
+    }
+    if about.exists():
+        before, now = dotted(_parameters(about)), dotted(described)
+        changes = [
+            f"{key} is {now.get(key)!r}, there {before.get(key)!r}"
+            for key in {**before, **now}
+            if now.get(key) != before.get(key)
+        ]
+        empty = not folder.joinpath("stages").exists() and not folder.joinpath("states").exists()
+        if changes and empty:
+            write_json(about, record)
+        elif changes:
+            raise RunFolderError(
+                f"{folder}: was made with other parameters ({'; '.join(changes)}); "
+                "choose another folder with `out` (--out), or delete it"
+            )
+    elif folder.is_dir() and any(not path.is_dir() for path in folder.rglob("*")):
+        raise RunFolderError(
+            f"{folder}: is not empty and no run folder (it has no run.json); choose another one"
+        )
+    else:
+        write_json(about, record)
+    return Run(folder, config)
+
+
+def _parameters(about: Path) -> dict[str, Any]:
+    """The configuration in a `run.json`, without `hardware`."""
+    try:
+        fields = with_defaults(read_record(about)["config"])
+    except ConfigError as error:
+        raise RunFolderError(str(error)) from None
+    return {key: value for key, value in fields.items() if key != "hardware"}
+
+
+def read_run(folder: str | Path) -> Run:
+    """Opens an existing run folder with the configuration that it was made with.
+
+    Raises:
+        RunFolderError: it is no run folder, or its configuration is of another version.
+    """
+    about = resolve(folder) / RECORD
+    try:
+        fields = read_record(about)["config"]
+    except ConfigError as error:
+        raise RunFolderError(str(error)) from None
+    try:
+        return Run(about.parent, load_config(fields))
+    except ConfigError as error:
+        raise RunFolderError(f"{about}: describes no run of this version ({error})") from None
+
+
+def default_folder(config: RunConfig) -> Path:
+    """The run folder of a configuration that names no other."""
+    variant = f"-{config.variant.name}" if config.variant else ""
+    return project_root() / "papermill_runs" / f"{config.scenario}-seed{config.seed}{variant}"

@@ -1,0 +1,44 @@
+"""What a run folder's records say: finished stages, results, executed notebooks.
+
+`run.json` itself is read by `config.presets.read_record`, for it may stand for a preset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from iapc_lib.files import FileError, read_json
+
+RUN_FORMAT = 1
+"""Of `run.json`."""
+RESULTS_FORMAT = 2
+"""Of `results.json`; those of another format are set aside."""
+
+
+class RunFolderError(FileError):
+    """A run folder that cannot be used as asked; the message names it and says what to do."""
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A record: a JSON object.
+
+    Raises:
+        FileError: the file is damaged, or holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise FileError(f"{path}: cannot be read (it holds no object)")
+    return value
+
+
+def notebook_error(notebook: Mapping[str, Any]) -> str | None:
+    """Name and message of the last error in an executed notebook, given as its JSON."""
+    outputs = [
+        output
+        for cell in notebook.get("cells", [])
+        for output in cell.get("outputs", [])
+        if output.get("output_type") == "error"
+    ]
+    return f"{outputs[-1]['ename']}: {outputs[-1]['evalue']}" if outputs else None

@@ -1,0 +1,1 @@
+"""Many runs: scenarios x seeds x variants, and the tables over them."""

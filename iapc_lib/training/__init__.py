@@ -1,0 +1,1 @@
+"""Source training, pseudo-labels and adaptation."""
