@@ -24,7 +24,7 @@ from iapc_lib.data.layouts import DataError, Record, folder_records
 from iapc_lib.data.source_views import SourceDataset
 from iapc_lib.data.target_views import ViewsDataset
 from iapc_lib.pipeline import stages
-from iapc_lib.runs.folder import RunFolderError
+from iapc_lib.runs.records import RunFolderError
 from tests.conftest import noise
 
 SIZES = [(24, 48), (16, 32)]

@@ -28,7 +28,8 @@ from iapc_lib.pipeline.results import run_results
 from iapc_lib.runs import provenance as environment
 from iapc_lib.runs.description import compare, describe
 from iapc_lib.runs.description_text import format_difference, format_run
-from iapc_lib.runs.folder import RunFolderError, open_run
+from iapc_lib.runs.folder import open_run
+from iapc_lib.runs.records import RunFolderError
 from iapc_lib.runs.sharing import take_over
 from iapc_lib.training import saved_state as resume
 from tests.conftest import PRESETS, tiny_overrides

@@ -20,7 +20,8 @@ from iapc_lib.machine.gpus import claimed_gpu
 from iapc_lib.pipeline import runner, stages
 from iapc_lib.pipeline.results import row_scores, rows, run_results
 from iapc_lib.runs import sharing
-from iapc_lib.runs.folder import RunFolderError, default_folder, open_run
+from iapc_lib.runs.folder import default_folder, open_run
+from iapc_lib.runs.records import RunFolderError
 from iapc_lib.studies.plan import read_study
 from tests.conftest import PRESETS, tiny_overrides
 

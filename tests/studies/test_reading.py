@@ -21,8 +21,7 @@ from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import load_config
 from iapc_lib.config.run_config import SHARED_FIELDS
 from iapc_lib.evaluation.tables import read_results
-from iapc_lib.runs.folder import RunFolderError
-from iapc_lib.runs.records import RESULTS_FORMAT
+from iapc_lib.runs.records import RESULTS_FORMAT, RunFolderError
 from iapc_lib.studies.reading import CLASS_PREFIX, MIOU, read_runs
 from iapc_lib.studies.tables import (
     class_changes,
