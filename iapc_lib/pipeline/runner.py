@@ -25,10 +25,10 @@ from iapc_lib.pipeline.checking import CannotStart, preflight
 from iapc_lib.runs.folder import (
     LOCK_WAIT_SECONDS,
     Run,
-    code_version,
     open_run,
     read_run,
 )
+from iapc_lib.runs.provenance import code_version
 from iapc_lib.runs.sharing import run_beside, take_over
 
 REFUSALS = (ConfigError, DataError, CheckpointError, FileError, CannotStart)
