@@ -116,6 +116,18 @@ class DeepLabV2(nn.Module):
             self.add_module(f"layer{number}", nn.Sequential(*layer))
         self.layer6 = Classifier(channels, num_classes, model.classifier_dilations)
 
+    @property
+    def feature_channels(self) -> int:
+        """D, the channels of the features."""
+        return self.layer3[-1].bn3.num_features
+
+    @staticmethod
+    def feature_size(side: int) -> int:
+        """Cells of the feature map along a side of so many pixels (method.md, 1)."""
+        half = (side - 1) // 2 + 1
+        quarter = -(-(half - 1) // 2) + 1
+        return (quarter - 1) // 2 + 1
+
     def forward(self, x: Tensor) -> Prediction:
         """Network input (N, 3, H, W) -> logits (N, K, h, w) and features (N, D, h, w)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

@@ -30,6 +30,8 @@ class Section(BaseModel):
 class Model(Section):
     """DeepLab-v2; the defaults are the published ResNet-101 (method.md, 1)."""
 
+    body: Literal["resnet", "mobilenet_v2"] = "resnet"
+    """What makes the features; MobileNetV2 is small, and its layers and widths are fixed."""
     layers: tuple[Count, Count, Count, Count] = (3, 4, 23, 3)
     """Bottleneck blocks in each of the four layers."""
     base_width: Count = 64

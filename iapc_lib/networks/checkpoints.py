@@ -16,6 +16,7 @@ from iapc_lib.files import FileError, atomic_path, file_hash, read_json, write_j
 from iapc_lib.machine.device import Machine
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.method.settings import Model
+from iapc_lib.networks.build import build_network
 from iapc_lib.networks.published import _architecture, read_published_weights
 from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.networks.weights import CheckpointError, load_weights
@@ -83,7 +84,7 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
             )
         if problems:
             raise CheckpointError(f"{path}: is of another architecture: {'; '.join(problems)}")
-    network = DeepLabV2(len(classes), model)
+    network = build_network(len(classes), model)
     load_weights(network, weights, path)
     return network.eval(), classes
 

@@ -1,4 +1,4 @@
-"""A body that was trained on ImageNet: torchvision's ResNets."""
+"""A body that was trained on ImageNet, as torchvision has it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from http.client import HTTPException
 from pathlib import Path
 
 import torch
-from torchvision.models import ResNet50_Weights, ResNet101_Weights, ResNet152_Weights
+from torchvision.models import (
+    MobileNet_V2_Weights,
+    ResNet50_Weights,
+    ResNet101_Weights,
+    ResNet152_Weights,
+)
 
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.files import atomic_path
@@ -30,12 +35,13 @@ def imagenet_file(config: RunConfig) -> Path | None:
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file (source_training.imagenet_weights)")
         return path
-    if config.model.layers not in TORCHVISION_WEIGHTS:
+    kind = config.model.layers if config.model.body == "resnet" else config.model.body
+    if kind not in TORCHVISION_WEIGHTS:
         raise CheckpointError(
             f"torchvision has no ResNet with layers {list(config.model.layers)}: set "
             "source_training.imagenet_weights to null or to a file"
         )
-    url = TORCHVISION_WEIGHTS[config.model.layers].url
+    url = TORCHVISION_WEIGHTS[kind].url
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if not path.is_file():
         digest = path.stem.rpartition("-")[2]
@@ -55,8 +61,9 @@ TORCHVISION_WEIGHTS = {
     (3, 4, 6, 3): ResNet50_Weights.IMAGENET1K_V1,
     (3, 4, 23, 3): ResNet101_Weights.IMAGENET1K_V1,
     (3, 8, 36, 3): ResNet152_Weights.IMAGENET1K_V1,
+    "mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
 }
-"""torchvision's weights by the number of blocks in the four layers."""
+"""torchvision's weights by the number of blocks in the ResNet's four layers, or by the body."""
 
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -64,21 +71,27 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def load_imagenet_body(network: DeepLabV2, path: Path) -> None:
-    """Fills all but the head from a ResNet of torchvision.
+    """Fills all but the head from a network of torchvision.
 
-    torchvision's network reads R, G, B divided by a standard deviation, ours B, G, R in grey
+    torchvision's networks read R, G, B divided by a standard deviation, ours B, G, R in grey
     levels; the first convolution is converted, so that it answers the same to the same image, but
-    for a grey level by which the two subtracted means differ. The
-    stride of a block is on its 3x3 convolution there and on its first 1x1 here: the same shapes,
-    a slightly different function (method.md, 13).
+    for a grey level by which the two subtracted means differ. In a ResNet the stride of a block is
+    on its 3x3 convolution there and on its first 1x1 here: the same shapes, a slightly different
+    function (method.md, 13). Of MobileNetV2 files with torchvision's earlier names are read, too.
 
     Raises:
         CheckpointError: of another architecture; names the entries.
     """
-    weights = read_published_weights(path)
+    weights, expected = read_published_weights(path), network.state_dict()
+    first = next(iter(expected))
+    if network.model.body == "mobilenet_v2":
+        # The same blocks in the same order, whatever they are called.
+        names = [name for name in expected if name.startswith("features.")]
+        blocks = [v for name, v in weights.items() if name.startswith("features.")]
+        weights = dict(zip(names, blocks, strict=False))
     weights = {name: value for name, value in weights.items() if not name.startswith("fc.")}
-    head = {n: v for n, v in network.state_dict().items() if n.startswith("layer6.")}
-    if (first := weights.get("conv1.weight")) is not None and first.shape[1] == 3:
+    if first in weights and weights[first].shape[1] == 3:
         grey_levels = 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-        weights["conv1.weight"] = (first / grey_levels).flip(1)
+        weights[first] = (weights[first] / grey_levels).flip(1)
+    head = {n: v for n, v in expected.items() if n.startswith("layer6.")}
     load_weights(network, {**weights, **head}, path)

@@ -32,7 +32,7 @@ from iapc_lib.data.layouts import (
 from iapc_lib.files import existing_parent, free_megabytes
 from iapc_lib.machine.device import Machine, prepare_machine
 from iapc_lib.machine.memory import total_memory
-from iapc_lib.method.deeplab import DeepLabV2
+from iapc_lib.networks.build import build_network
 from iapc_lib.networks.checkpoints import load_network
 from iapc_lib.networks.imagenet import imagenet_file
 from iapc_lib.networks.weights import CheckpointError
@@ -364,7 +364,7 @@ def step_bytes(config: RunConfig, machine: Machine) -> tuple[int, int]:
     if config.source.layout and not config.source.checkpoint:
         steps.append((training.batch_size, training.crop_size or training.image_size))
     with torch.device("meta"):  # shapes without memory
-        network = DeepLabV2(config.classes, config.model).train()
+        network = build_network(config.classes, config.model).train()
     held = []
     for batch_size, size in steps:
         storages = {}

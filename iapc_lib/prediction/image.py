@@ -134,9 +134,10 @@ def windowed_logits(ready: ReadyNetwork, images: Tensor) -> Tensor:
         right = width if left + WINDOW + 8 > width else left + WINDOW
         logits = ready.forward(images[..., top:bottom, left:right]).logits
         if total is None:
+            last = [_corners(side)[-1] for side in (height, width)]
             cells = [
-                (_corners(side)[-1]) // 8 + _cells(side - _corners(side)[-1])
-                for side in (height, width)
+                corner // 8 + ready.network.feature_size(side - corner)
+                for corner, side in zip(last, (height, width), strict=True)
             ]
             total = logits.new_zeros(*logits.shape[:2], *cells)
             count = logits.new_zeros(*cells)
@@ -155,13 +156,6 @@ def _corners(length: int) -> list[int]:
     last = (length - WINDOW) // 8 * 8
     windows = -(-last // (WINDOW - OVERLAP)) + 1
     return [round(last * i / (windows - 1) / 8) * 8 for i in range(windows)]
-
-
-def _cells(length: int) -> int:
-    """Feature cells along a side of so many pixels (7x7 stride 2, pooling rounded up, stride 2)."""
-    half = (length - 1) // 2 + 1
-    quarter = -(-(half - 1) // 2) + 1
-    return (quarter - 1) // 2 + 1
 
 
 @torch.no_grad()

@@ -54,6 +54,5 @@ def initial_prototypes(
     if config.fidelity.prototypes == "dataset":
         return dataset_prototypes(memory, records, config, machine)
     if config.fidelity.prototypes == "momentum":
-        width = memory.layer3[-1].bn3.num_features
-        return torch.zeros(config.classes, width, device=machine.device)
+        return torch.zeros(config.classes, memory.feature_channels, device=machine.device)
     return None

@@ -23,6 +23,7 @@ from iapc_lib.method.deeplab import DeepLabV2, upsample
 from iapc_lib.method.losses import weighted_cross_entropy
 from iapc_lib.method.optimizer import make_optimizer
 from iapc_lib.method.step import descend
+from iapc_lib.networks.build import build_network
 from iapc_lib.networks.imagenet import imagenet_file, load_imagenet_body
 from iapc_lib.runs.folder import Run
 from iapc_lib.training.loop import Training, train
@@ -59,7 +60,7 @@ class SourceTrainingState:
     """What a stopped source training needs to go on."""
 
     def __init__(self, config: RunConfig, device: torch.device, imagenet: Path | None):
-        self.network = DeepLabV2(config.classes, config.model).initialize(config.seed)
+        self.network = build_network(config.classes, config.model).initialize(config.seed)
         if imagenet is not None:
             load_imagenet_body(self.network, imagenet)
         self.network.to(device).train()
