@@ -30,7 +30,7 @@ from iapc_lib.runs.description import compare, describe
 from iapc_lib.runs.description_text import format_difference, format_run
 from iapc_lib.runs.folder import open_run
 from iapc_lib.runs.records import RunFolderError
-from iapc_lib.runs.sharing import take_over
+from iapc_lib.runs.sharing import reuse_stages
 from iapc_lib.training import saved_state as resume
 from tests.conftest import PRESETS, tiny_overrides
 
@@ -298,7 +298,7 @@ def test_show_of_an_unfinished_run_of_mixed_origin(finished, tmp_path, data_fold
     base_state.parent.mkdir(exist_ok=True)
     base_state.write_bytes(b"state")
     try:
-        take_over(run, finished, unfinished=True)
+        reuse_stages(run, finished, unfinished=True)
     finally:
         base_state.unlink()
     record = run.path("stages", "source_network.json")
