@@ -29,7 +29,14 @@ from tqdm.auto import tqdm
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.images import read_image, resize_image
 from iapc_lib.data.layouts import CachedImage, DataError, Record
-from iapc_lib.files import FileError, atomic_path, fingerprint, free_megabytes
+from iapc_lib.files import (
+    FileError,
+    atomic_path,
+    file_state,
+    fingerprint,
+    free_megabytes,
+    writing,
+)
 from iapc_lib.paths import resolve
 
 HEADER_BYTES = 128
@@ -74,13 +81,11 @@ def cached_records(
         DataError: an image cannot be read; names the file.
         FileError: the disk cannot hold the copies, or the folder cannot be written.
     """
-    try:
-        if missing_bytes(records, folder, sizes, original):
+    if missing_bytes(records, folder, sizes, original):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with _writing(folder):
+            with _alone(folder):
                 _make_missing(records, folder, sizes, original)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be written ({error.strerror})") from error
     copies = _all_copies(records, folder, sizes, original)
     return [replace(record, copies=its) for record, its in zip(records, copies, strict=True)]
 
@@ -165,11 +170,9 @@ def _copies(
 def _key(path: Path) -> str:
     """Stands for an image file as it is now, and for the library that decodes it."""
     try:
-        about = path.stat()
+        return fingerprint([file_state(path), PIL.__version__])
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    times = about.st_mtime_ns, about.st_ctime_ns
-    return fingerprint([str(path.absolute()), about.st_ino, about.st_size, *times, PIL.__version__])
 
 
 def _missing_bytes(copies: CachedImage) -> int:
@@ -195,7 +198,7 @@ def _header_size(path: Path) -> Size:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
