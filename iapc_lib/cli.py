@@ -101,14 +101,15 @@ def check(
 
     Exit status 0: it can. 2: it can not, and the reasons are on stderr, a line each.
     """
-    from iapc_lib.config.presets import load_config
+    from iapc_lib.config.presets import load_config, read_preset
     from iapc_lib.pipeline import checking
     from iapc_lib.runs.folder import default_folder
 
     with _exit_status():
         settings = load_config(config, seed, parse_changes(changes or []), variant)
         limit = checking.QUICK_IMAGES if quick else None
-        found = checking.check(settings, out or default_folder(settings), limit)
+        folder = out or read_preset(config).get("out") or default_folder(settings)
+        found = checking.check(settings, Path(folder), limit)
         typer.echo(checking.format_check(found))
         for problem in found.problems:
             _say(_one_line(problem))
