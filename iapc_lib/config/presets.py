@@ -1,4 +1,4 @@
-"""Presets: how a run's configuration is read from YAML, and where the project's paths begin.
+"""Presets: how a run's configuration is read from YAML, and where each of its fields is from.
 
 A preset is a YAML file of `papermill_runs/` with the four keys that every notebook takes as its
 parameters: `config` (the fields of `RunConfig`), `seed`, `overrides` (dotted keys) and `out`.
