@@ -8,7 +8,7 @@ predictions/              predictions during adaptation
 snapshots/                networks during adaptation, where they are kept
 stages/NAME.json          one record a finished stage: its inputs, facts, seconds and provenance
 states/NAME.pt            where an unfinished training goes on; removed when it is done
-logs/                     what can be watched while a training runs; see `logs`
+logs/                     what can be watched while a training runs; see `training.logs`
 figures/, notebooks/      pictures and executed notebooks
 results.json              the scores
 .made                     Snakemake's mark that its job for this folder is done
@@ -53,7 +53,7 @@ class Run:
     folder: Path
     config: RunConfig
     seconds_before: float = 0.0
-    """What the running stage took in earlier processes, which were stopped; see `resume`."""
+    """What the running stage took in earlier processes, which were stopped."""
 
     @functools.cached_property
     def machine(self) -> Machine:

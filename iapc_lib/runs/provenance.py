@@ -67,7 +67,7 @@ def code_version(package: Path = Path(__file__).parents[1]) -> dict[str, Any]:
 
     `modified` is about the library's Python files, those that git does not know yet included; it
     is None where there is no git or no checkout. Notebooks do not count, because executing one
-    changes its file: the run folder has a hash of each one's cells (`runner`). What a modified
+    changes its file: the run folder has a hash of each one's cells. What a modified
     library looked like, only `sources_sha256` tells.
     """
     digest = hashlib.sha256()

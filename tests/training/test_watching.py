@@ -28,7 +28,7 @@ from iapc_lib.pipeline import runner, stages
 from iapc_lib.rows import ROWS
 from iapc_lib.runs.folder import open_run
 from iapc_lib.runs.records import RunFolderError
-from iapc_lib.runs.sharing import take_over
+from iapc_lib.runs.sharing import reuse_stages
 from iapc_lib.training import adapt, loop, saved_state
 from iapc_lib.training.monitor import Monitor
 from iapc_lib.training.saved_state import TrainingDiverged, restore_optimizer
@@ -193,7 +193,7 @@ def test_broken_adaptation_names_step_terms_and_what_to_do(
     key, value = setting.split("=")
     changed = tiny_overrides(data_folder) | {key: float(value)}
     other = open_run(PRESET, tmp_path / "other", 0, changed)
-    assert f"unfinished adaptation_{row}" in take_over(other, tiny_run, unfinished=True)
+    assert f"unfinished adaptation_{row}" in reuse_stages(other, tiny_run, unfinished=True)
     stages.network_file(other, row)
     assert [e["step"] for e in log_of(other, row) if "loss" in e] == list(range(6))
     before, after = (log_of(run, row) for run in (tiny_run, other))
@@ -216,8 +216,8 @@ def test_broken_source_training_is_kept_and_goes_on_elsewhere(
     changed = tiny_overrides(data_folder) | {"source_training.optimizer.learning_rate": 1e-5}
     other = open_run(PRESET, tmp_path / "other", 0, changed)
     with pytest.raises(RunFolderError, match="they differ in source_training"):
-        take_over(other, tiny_run)
-    assert take_over(other, tiny_run, unfinished=True) == ["unfinished source_training"]
+        reuse_stages(other, tiny_run)
+    assert reuse_stages(other, tiny_run, unfinished=True) == ["unfinished source_training"]
     stages.network_file(other, "source_only")
     rates = [e["learning_rate"] for e in log_of(other, "source")]
     assert rates[1] > 1e-5 >= rates[2]
@@ -319,7 +319,7 @@ def test_state_of_another_optimizer_or_of_a_longer_training_is_refused(
     ):
         overrides = tiny_overrides(data_folder) | change
         run = open_run(PRESET, tmp_path / f"other{number}", 0, overrides)
-        take_over(run, tiny_run, unfinished=True)
+        reuse_stages(run, tiny_run, unfinished=True)
         with pytest.raises(RunFolderError, match=f"adaptation_iapc.pt: .*{message}"):
             stages.network_file(run, "iapc")
 
