@@ -64,7 +64,7 @@ class Snapshot(NamedTuple):
     step: int
     student: DeepLabV2
     memory: DeepLabV2 | None
-    """None where the method has none."""
+    """None where the row has none."""
 
 
 class Outputs(NamedTuple):
@@ -205,6 +205,11 @@ def _of_run(run: Run, row: Row, number: int) -> Gallery:
     notes = []
     if pictures[0].label is None:
         notes.append("These images have no labels: nothing here can say what is right.")
+    if not row.memory:
+        notes.append(
+            f"{row.title} learns from {row.learns_from}. It has no memory network, hence no "
+            "prototypes and none of the five terms."
+        )
     stages.network_file(run, row.name)
     folder = run.path("snapshots", row.name)
     steps = [int(path.stem.rpartition("_")[2]) for path in folder.glob("student_*.safetensors")]
@@ -222,7 +227,7 @@ def _of_run(run: Run, row: Row, number: int) -> Gallery:
         return Snapshot(step, load("student"), load("memory") if row.memory else None)
 
     return Gallery(
-        f"{config.scenario}, seed {config.seed}, {row.name}",
+        f"{config.scenario}, seed {config.seed}, {row.title}",
         pictures,
         source,
         config.losses,

@@ -1,26 +1,28 @@
-"""Small pieces that several explorers share: colours, HTML, linked pictures, notes."""
+"""Small pieces that several explorers share: colours, tables and captions, marks on pictures."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import ipywidgets as widgets
 import matplotlib
 import numpy as np
-import traitlets
+import pandas as pd
+from PIL import ImageDraw
 
 from iapc_lib.classes import IGNORE, NAMES, PALETTE
-from iapc_lib.explorers.gallery import Gallery
-from iapc_lib.explorers.pixel_image import PixelImage
 from iapc_lib.figures import charts
 
 BLUE, ORANGE = (
     tuple(round(255 * channel) for channel in color) for color in (charts.RIGHT, charts.WRONG)
 )
 """RGB of pixels that are right or agree, and of the others, as in `figures`."""
-WRAP = {"flex_flow": "row wrap", "grid_gap": "4px 16px"}
-"""Layout of a row whose widgets go on beneath where the page is narrow."""
+COLORS = charts.COLORS.as_hex()
+"""Of curves, as in `figures`."""
+FINE = 3
+"""Planes are drawn this many times larger, then reduced: smooth dots and lines."""
 
 
 def shade(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray:
@@ -30,14 +32,31 @@ def shade(values: np.ndarray, low: float = 0.0, high: float = 1.0) -> np.ndarray
     return np.where(np.isnan(values)[..., None], 0, colors).astype(np.uint8)
 
 
-def blend(pixels: np.ndarray, colors: np.ndarray, share: float = 0.6) -> np.ndarray:
-    """`share` of the colours over a picture, both (H, W, 3) uint8."""
-    return np.rint((1 - share) * pixels + share * colors).astype(np.uint8)
+def dimmed(pixels: np.ndarray, kept: np.ndarray | bool = False) -> np.ndarray:
+    """A picture (H, W, 3) uint8, dark where its pixels are not kept, (H, W) bool."""
+    return np.where(np.asarray(kept)[..., None], pixels, pixels // 4)
+
+
+def marked(pixels: np.ndarray, blue: np.ndarray, orange: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) uint8 with two kinds of its pixels, (H, W) bool, marked by colour."""
+    for where, color in ((blue, BLUE), (orange, ORANGE)):
+        colored = np.rint(0.3 * pixels + 0.7 * np.array(color)).astype(np.uint8)
+        pixels = np.where(where[..., None], colored, pixels)
+    return pixels
+
+
+def diamond(pen: ImageDraw.ImageDraw, place: Sequence[float], color: tuple[int, int, int]) -> None:
+    """Draws a prototype; the place (x, y) and its size are those of a plane `FINE` times larger."""
+    x, y = place
+    # A black rim in a white one is seen on grounds of every colour.
+    for radius, fill in ((9.5, "white"), (8.2, "black"), (7, color)):
+        r = radius * FINE
+        pen.polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], fill)
 
 
 def block(content: str, width: str = "auto", line_height: float = 1.35) -> str:
     """HTML in closer lines than ipywidgets' own, which leave room for a control."""
-    style = f"line-height:{line_height};width:{width};max-width:100%"
+    style = f"line-height:{line_height};width:{width};max-width:100%;overflow-wrap:anywhere"
     return f'<div style="{style}">{content}</div>'
 
 
@@ -52,24 +71,12 @@ def class_name(train_id: int) -> str:
 
 
 def swatch(train_id: int) -> str:
-    """HTML: the class's colour and its name."""
+    """HTML: the class's colour and its name, on one line."""
     red, green, blue = PALETTE[train_id]
     return (
-        f'<span style="display:inline-block;width:0.9em;height:0.9em;border:1px solid #555;'
-        f'background:rgb({red},{green},{blue});margin-right:0.4em"></span>'
-        f"{html.escape(class_name(train_id))}"
-    )
-
-
-def bar_cell(value: float, limits: tuple[float, float] = (0.0, 1.0), width: str = "10em") -> str:
-    """HTML: a table's cell with a bar from 0 to a value, cut off at the limits."""
-    low, high = limits
-    zero = (0 - low) / (high - low)
-    end = (min(max(value, low), high) - low) / (high - low)
-    return (
-        f'<td style="width:{width};position:relative;background:#eee">'
-        f'<div style="position:absolute;top:15%;height:70%;left:{100 * min(zero, end):.1f}%;'
-        f'width:{100 * abs(end - zero):.1f}%;background:#0072b2"></div></td>'
+        '<span style="white-space:nowrap"><span style="display:inline-block;width:0.9em;'
+        "height:0.9em;border:1px solid #555;margin-right:0.4em;"
+        f'background:rgb({red},{green},{blue})"></span>{html.escape(class_name(train_id))}</span>'
     )
 
 
@@ -83,66 +90,53 @@ def color_scale(low: float, high: float) -> str:
     )
 
 
-def class_bars(
-    train_ids: Sequence[int],
-    values: Sequence[float],
-    limits: tuple[float, float] = (0.0, 1.0),
-    bold: Sequence[int] = (),
+def table(
+    columns: Mapping[str, Sequence[Any]],
+    formats: Mapping[str, str | Callable[[float], str]] | None = None,
+    bars: Mapping[tuple[str, ...], tuple[float, float] | None] | None = None,
+    styles: Mapping[int, str] | None = None,
+    missing: str = "",
+    heads: bool = True,
 ) -> str:
-    """HTML: a bar with colour, name and number for each class; bars start at 0.
+    """HTML: a table, its numbers on the right of their cells.
 
     Args:
-        train_ids: of the classes, in the order of the bars.
-        values: one a class.
-        limits: values at the two ends of the scale; 0 lies within.
-        bold: train ids whose names are set bold.
+        columns: by their heads; heads and cells that are texts are HTML.
+        formats: of columns of numbers.
+        bars: columns of numbers whose cells show a bar from 0 to the number, with the ends of
+            their common scale; None gives each row a scale of its own, of the largest number.
+        styles: CSS of single rows, by their place.
+        missing: stands in the place of NaN and None.
+        heads: whether the heads are shown.
     """
-    rows = []
-    for train_id, value in zip(train_ids, values, strict=True):
-        name = f"<b>{swatch(train_id)}</b>" if train_id in bold else swatch(train_id)
-        rows.append(
-            f'<tr><td style="padding-right:0.6em;white-space:nowrap">{name}</td>'
-            f"{bar_cell(value, limits)}"
-            f'<td style="text-align:right;padding-left:0.6em">{value:.3f}</td></tr>'
+    frame = pd.DataFrame(columns)
+    styler = frame.style.hide(axis="index").format(formats, na_rep=missing)
+    if not heads:
+        styler = styler.hide(axis="columns")
+    for names, limits in (bars or {}).items():
+        numbers = frame[list(names)]
+        # Where there is nothing but 0 the Styler would divide by it.
+        drawn = numbers.index[numbers.abs().max(axis=1) > 0]
+        low, high = limits or (None, None)
+        styler = styler.bar(
+            pd.IndexSlice[drawn, list(names)],
+            axis=None if limits else 1,
+            align="mid" if limits else "zero",
+            vmin=low,
+            vmax=high,
+            color="#0072b2",
+            width=50,
+            height=70,
+            props="width:7.5em;",
         )
-    return f'<table style="line-height:1.25">{"".join(rows)}</table>'
-
-
-def linked_pictures(gallery: Gallery, width: int, *shared: str, **traits) -> list[PixelImage]:
-    """Four pictures that share the picked pixel, at first the middle one.
-
-    Args:
-        gallery: gives the size.
-        width: in CSS pixels of each, at most.
-        shared: further traits that they share.
-        traits: of each, see `PixelImage`.
-    """
-    pictures = [PixelImage(width=width, **traits) for _ in range(4)]
-    for other in pictures[1:]:
-        for name in ("picked", *shared):
-            traitlets.link((pictures[0], name), (other, name))
-    pictures[0].picked = [side // 2 for side in gallery.size]
-    return pictures
-
-
-def framed(
-    pictures: Sequence[widgets.Widget], captions: Sequence[widgets.Widget]
-) -> list[widgets.VBox]:
-    """Every picture above its caption."""
-    return [widgets.VBox(pair) for pair in zip(pictures, captions, strict=True)]
-
-
-def picture_choice(gallery: Gallery) -> widgets.Dropdown:
-    """Choice of a picture; its value is the picture's position in the gallery."""
-    options = [(picture.name, place) for place, picture in enumerate(gallery.pictures)]
-    return widgets.Dropdown(options=options, description="picture", layout={"width": "32em"})
-
-
-def note_box(gallery: Gallery) -> widgets.HTML:
-    """Says what is shown and what is missing."""
-    lines = [f"<b>{html.escape(gallery.title)}</b>", *map(html.escape, gallery.notes)]
-    return widgets.HTML("<br>".join(lines))
-
-
-COLORS = charts.COLORS.as_hex()
-"""The run's own curves; another run has the colour at the same place of `OTHER_COLORS`."""
+    cell = "padding:0 0.8em 0 0;text-align:left;vertical-align:top"
+    rules = {"": "line-height:1.3;border-collapse:collapse", "th": cell, "td": cell}
+    for place, dtype in enumerate(frame.dtypes):
+        if pd.api.types.is_numeric_dtype(dtype):
+            rules[f".col{place}"] = "text-align:right"
+    for place, style in (styles or {}).items():
+        rules[f"tbody tr:nth-child({place + 1})"] = style
+    styler.set_table_styles([{"selector": s, "props": props} for s, props in rules.items()])
+    made = styler.to_html(table_uuid="cells")
+    # Alike tables may share a name in a page; others must not, or they would share their bars.
+    return made.replace("T_cells", f"T_{zlib.crc32(made.encode()):08x}")

@@ -18,15 +18,13 @@ from iapc_lib.method.prototypes import memory_prototypes
 
 Points = list[tuple[int, float]]
 """(step, value), by rising step."""
-
-
 WINDOW = 20
 """Updates over which the history's loss is averaged."""
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """One picture as the networks of one step see it; made by `look_at`. Labels are train ids."""
+class PictureAtStep:
+    """One picture as the networks of one step see it; made by `picture_at_step`. Labels are train ids."""
 
     step: int
     student: np.ndarray
@@ -46,7 +44,7 @@ class Look:
     pseudo-label) as in the history, on this picture alone; empty without a memory network."""
 
 
-def look_at(gallery: Gallery, picture: int, step: int) -> Look:
+def picture_at_step(gallery: Gallery, picture: int, step: int) -> PictureAtStep:
     """Computes everything that is shown of a picture at a step of the gallery.
 
     Raises:
@@ -56,7 +54,7 @@ def look_at(gallery: Gallery, picture: int, step: int) -> Look:
     known = shown.pseudo_label != IGNORE
     miou, iou = picture_scores(gallery, student, shown.label)
     labelled = shown.label is not None and shown.label != IGNORE
-    return Look(
+    return PictureAtStep(
         step,
         student,
         gallery.memory_labels(picture, step) if gallery.row.memory else None,

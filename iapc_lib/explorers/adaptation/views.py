@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from iapc_lib.classes import IGNORE, colorize
-from iapc_lib.explorers.adaptation.facts import Look
+from iapc_lib.explorers.adaptation.facts import PictureAtStep
 from iapc_lib.explorers.gallery import Picture
-from iapc_lib.explorers.parts import BLUE, ORANGE, blend, square
+from iapc_lib.explorers.parts import BLUE, ORANGE, marked, square
 
 
 class View(NamedTuple):
@@ -32,7 +32,7 @@ def available_views(labelled: bool, compared: bool) -> list[str]:
         compared: whether there is another run.
     """
     return [
-        *(["label", "right and wrong", "mended and spoiled"] if labelled else []),
+        *(["label", "right and wrong", "corrected and broken"] if labelled else []),
         "pseudo-label",
         "agreement with the pseudo-label",
         *(["difference of the two runs"] if compared else []),
@@ -40,73 +40,63 @@ def available_views(labelled: bool, compared: bool) -> list[str]:
 
 
 def draw_view(
-    name: str, picture: Picture, look: Look, first: Look, other: Look | None = None
+    name: str,
+    picture: Picture,
+    now: PictureAtStep,
+    first: PictureAtStep,
+    other: PictureAtStep | None = None,
 ) -> View:
     """Draws one of `available_views`.
 
     Args:
         name: of the view.
-        picture: that was looked at.
-        look: whose student is shown.
-        first: the look at the start of the run, for `mended and spoiled`.
-        other: the look of another run, for the difference.
+        picture: that the students see.
+        now: whose student is shown.
+        first: at the start of the run, for `corrected and broken`.
+        other: of another run, for the difference.
     """
     if name in ("label", "pseudo-label"):
         labels = picture.label if name == "label" else picture.pseudo_label
         return View(colorize(labels), f"{name} of {picture.name}", name)
     if name == "right and wrong":
         among, meanings = picture.label != IGNORE, ("right", "wrong")
-        blue, orange = right_and_wrong(picture, look)
-    elif name == "mended and spoiled":
+        blue, orange = right_and_wrong(picture, now)
+    elif name == "corrected and broken":
         among = picture.label != IGNORE
-        meanings = (f"mended since step {first.step}", "spoiled")
-        blue, orange = mended_and_spoiled(picture, first, look)
+        meanings = (f"corrected since step {first.step}", "broken")
+        blue, orange = corrected_and_broken(picture, first, now)
     elif name == "agreement with the pseudo-label":
-        among, agree = picture.pseudo_label != IGNORE, look.student == picture.pseudo_label
+        among, agree = picture.pseudo_label != IGNORE, now.student == picture.pseudo_label
         meanings = ("student and pseudo-label agree", "disagree")
         blue, orange = among & agree, among & ~agree
     else:
-        agree = look.student == other.student
+        agree = now.student == other.student
         among, meanings = np.ones_like(agree), ("the two students agree", "disagree")
         blue, orange = agree, ~agree
-    return _marked(picture, blue, orange, among, meanings)
+
+    grey = np.repeat(picture.pixels.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    said = [
+        f"{meaning} {where.sum() / max(among.sum(), 1):.1%}"
+        for where, meaning in zip((blue, orange), meanings, strict=True)
+    ]
+    legend = " &nbsp; ".join(
+        square(color) + html.escape(words)
+        for color, words in zip((BLUE, ORANGE), said, strict=True)
+    )
+    text = f"{picture.name}: {said[0]} (blue), {said[1]} (orange)"
+    return View(marked(grey, blue, orange), text, legend)
 
 
-def right_and_wrong(picture: Picture, look: Look) -> tuple[np.ndarray, np.ndarray]:
+def right_and_wrong(picture: Picture, now: PictureAtStep) -> tuple[np.ndarray, np.ndarray]:
     """Labelled pixels that the student gets right, and wrong: two (H, W) bool."""
-    labelled, right = picture.label != IGNORE, look.student == picture.label
+    labelled, right = picture.label != IGNORE, now.student == picture.label
     return labelled & right, labelled & ~right
 
 
-def mended_and_spoiled(picture: Picture, first: Look, look: Look) -> tuple[np.ndarray, np.ndarray]:
-    """Labelled pixels that became right since the first look, and wrong: two (H, W) bool."""
-    (was_right, was_wrong), (right, wrong) = (
-        right_and_wrong(picture, each) for each in (first, look)
-    )
+def corrected_and_broken(
+    picture: Picture, first: PictureAtStep, now: PictureAtStep
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labelled pixels that became right since the first step, and wrong: two (H, W) bool."""
+    was_right, was_wrong = right_and_wrong(picture, first)
+    right, wrong = right_and_wrong(picture, now)
     return was_wrong & right, was_right & wrong
-
-
-def _marked(
-    picture: Picture,
-    blue: np.ndarray,
-    orange: np.ndarray,
-    among: np.ndarray,
-    meanings: tuple[str, str],
-) -> View:
-    """The picture in grey with two kinds of pixels marked by colour.
-
-    Args:
-        picture: in grey.
-        blue: (H, W) bool, the one kind.
-        orange: (H, W) bool, the other.
-        among: (H, W) bool, the pixels of which both are shares.
-        meanings: of blue and orange.
-    """
-    pixels = np.repeat(picture.pixels.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
-    said, legend = [], []
-    for where, color, meaning in zip((blue, orange), (BLUE, ORANGE), meanings, strict=True):
-        pixels = np.where(where[..., None], blend(pixels, np.array(color, np.uint8), 0.65), pixels)
-        said.append(f"{meaning} {where.sum() / max(among.sum(), 1):.1%}")
-        legend.append(square(color) + html.escape(said[-1]))
-    text = f"{picture.name}: {said[0]} (blue), {said[1]} (orange)"
-    return View(pixels, text, " &nbsp; ".join(legend))

@@ -10,26 +10,17 @@ from torch import Tensor
 
 from iapc_lib.classes import IGNORE
 from iapc_lib.explorers.gallery import Gallery, Picture
-from iapc_lib.explorers.parts import BLUE, ORANGE, blend
+from iapc_lib.explorers.parts import dimmed, marked
+from iapc_lib.explorers.terms import IMPORTANCE_NAMES
 from iapc_lib.method.importance import importance_map
 from iapc_lib.method.losses import entropy_map
 
-DEFINITIONS = {
-    "logits": "logit ratio (published code)",
-    "probabilities": "probability ratio (paper)",
-    "first": "first probability only",
-    "second": "second probability only",
-    "entropy": "entropy of all classes",
-}
+DEFINITIONS = IMPORTANCE_NAMES | {"entropy": "entropy of all classes"}
 """Names of the kinds of `importance_map`, and of `entropy`, 1 - H / ln K."""
-
-
 LABELLINGS = ("source prediction", "pseudo-label")
 """Labels that may be judged: of one forward pass, and as `pseudo_labels` makes them."""
-
-
 WIDEST = (-1.0, 2.0)
-"""Range of weights that is shown at most: the logit ratio has no bound."""
+"""Range of importance that is shown at most: the logit ratio has no bound."""
 
 
 class ClassShares(NamedTuple):
@@ -46,9 +37,11 @@ class ClassShares(NamedTuple):
     """The same among dropped pixels."""
 
 
-class PixelTrust(NamedTuple):
+class PixelImportance(NamedTuple):
     """All that decides on one pixel."""
 
+    pixel: tuple[int, int]
+    """(row, column)."""
     classes: tuple[int, int]
     """Train ids of the two largest logits."""
     logits: tuple[float, float]
@@ -56,8 +49,6 @@ class PixelTrust(NamedTuple):
     entropy: float
     """Of all classes, in nats."""
     importance: float
-    weight: float
-    """The importance with its exponent."""
     kept: bool
     pseudo_label: int
     label: int | None
@@ -78,17 +69,9 @@ def importance_of(logits: Tensor, definition: str) -> np.ndarray:
     return (1 - entropy / math.log(len(logits))).clamp(0, 1).numpy()
 
 
-def weight_of(importance: np.ndarray, exponent: float) -> np.ndarray:
-    """importance ** exponent with the importance's sign: a negative one stays negative.
-
-    Above 1 the exponent punishes doubt, below 1 it forgives; 0 lets all positive pixels count alike.
-    """
-    return np.copysign(np.abs(importance) ** exponent, importance)
-
-
-def weight_range(weight: np.ndarray) -> tuple[float, float]:
-    """Range in which to show weights: 0..1, wider in tenths where 1 % lies beyond, see `WIDEST`."""
-    finite = weight[np.isfinite(weight)]
+def shown_range(importance: np.ndarray) -> tuple[float, float]:
+    """Range in which to show it: 0..1, wider in tenths where 1 % lies beyond, see `WIDEST`."""
+    finite = importance[np.isfinite(importance)]
     if not finite.size:
         return 0.0, 1.0
     low, high = np.quantile(finite, (0.01, 0.99))
@@ -108,19 +91,13 @@ def known_pixels(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return (labels != IGNORE) & (truth != IGNORE)
 
 
-def darkened(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) uint8 whose pixels that are not kept, (H, W) bool, are darkened."""
-    return np.where(kept[..., None], pixels, pixels // 4)
-
-
-def verdict_picture(picture: Picture, labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def correctness_picture(picture: Picture, labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8: right labels blue, wrong ones orange; for a picture with a truth.
 
     Pixels that cannot be judged keep the picture's own colour; those not kept are darkened.
     """
-    right, known = labels == picture.label, known_pixels(labels, picture.label)
-    colors = blend(picture.pixels, np.where(right[..., None], BLUE, ORANGE), 0.75)
-    return darkened(np.where(known[..., None], colors, picture.pixels), kept)
+    correct, known = labels == picture.label, known_pixels(labels, picture.label)
+    return dimmed(marked(picture.pixels, known & correct, known & ~correct), kept)
 
 
 def class_shares(
@@ -153,30 +130,29 @@ def class_shares(
     return shares
 
 
-def pixel_trust(
+def pixel_importance(
     gallery: Gallery,
     picture: int,
     pixel: tuple[int, int],
     importance: np.ndarray,
-    weight: np.ndarray,
     kept: np.ndarray,
-) -> PixelTrust:
+) -> PixelImportance:
     """What the source network says of the pixel at (row, column), and what became of it.
 
     Args:
-        importance: (H, W) float, with its `weight` alike, and `kept` (H, W) bool.
+        importance: (H, W) float, and `kept` (H, W) bool.
     """
     shown = gallery.pictures[picture]
     logits = gallery.source_logits(picture)[:, *pixel]  # (K,)
     leading = logits.topk(2)
     log_probabilities = logits.log_softmax(dim=0)
-    return PixelTrust(
+    return PixelImportance(
+        pixel,
         tuple(gallery.train_ids(leading.indices).tolist()),
         tuple(leading.values.tolist()),
         tuple(log_probabilities[leading.indices].exp().tolist()),
         max(entropy_map(log_probabilities[None, :, None, None]).item(), 0.0),
         float(importance[pixel]),
-        float(weight[pixel]),
         bool(kept[pixel]),
         int(shown.pseudo_label[pixel]),
         None if shown.label is None else int(shown.label[pixel]),

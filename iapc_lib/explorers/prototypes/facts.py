@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from iapc_lib.explorers.gallery import Gallery, Picture
-from iapc_lib.explorers.parts import BLUE, ORANGE, blend
+from iapc_lib.explorers.parts import dimmed, marked
 from iapc_lib.explorers.terms import PixelFacts
 from iapc_lib.method.deeplab import upsample
 from iapc_lib.method.importance import importance_map
@@ -144,16 +144,13 @@ def pixel_facts(contrast: Contrast, pixel: tuple[int, int]) -> PixelFacts:
 
 def agreement_picture(contrast: Contrast) -> np.ndarray:
     """(H, W, 3) uint8: blue where prototype and pseudo-label agree, orange elsewhere."""
-    colors = np.where(contrast.agree[..., None], BLUE, ORANGE)
-    return blend(contrast.picture.pixels, colors, 0.7)
+    return marked(contrast.picture.pixels, contrast.agree, ~contrast.agree)
 
 
 def selection_picture(contrast: Contrast, cells: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8: the picture, dimmed outside these cells if there are any."""
-    pixels = contrast.picture.pixels
-    if not cells.size:
-        return pixels
-    return np.where(np.isin(contrast.cells, cells)[..., None], pixels, pixels // 4)
+    kept = np.isin(contrast.cells, cells) if cells.size else True
+    return dimmed(contrast.picture.pixels, kept)
 
 
 def variant_notes(gallery: Gallery) -> list[str]:
