@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iapc_lib.classes import IGNORE, NAMES, colorize
-from iapc_lib.explorers.adaptation.facts import Look, look_at
+from iapc_lib.explorers.adaptation.facts import PictureAtStep, picture_at_step
 from iapc_lib.explorers.adaptation.views import available_views, draw_view
 from iapc_lib.explorers.gallery import Gallery, open_gallery
 from iapc_lib.explorers.parts import class_name
@@ -16,13 +16,13 @@ from tests.browser.views import Picture, View, eventually, numbers
 
 NOTEBOOK = "notebooks/explorers/adaptation.ipynb"
 
-looked_at = cache(look_at)
+at_step = cache(picture_at_step)
 
 
 @pytest.fixture(scope="module")
 def plain(run) -> Gallery:
     """The other run of the notebook: self-training."""
-    return open_gallery(run, method="self_training")
+    return open_gallery(run, row="self_training")
 
 
 def set_controls(view: View, gallery: Gallery, picture: int, place: int) -> None:
@@ -42,7 +42,7 @@ def test_predictions_and_numbers_follow_picture_and_step(view, gallery, plain, p
     place %= len(gallery.steps)
     step, shown = gallery.steps[place], gallery.pictures[picture]
     set_controls(view, gallery, picture, place)
-    look, other = looked_at(gallery, picture, step), looked_at(plain, picture, step)
+    look, other = at_step(gallery, picture, step), at_step(plain, picture, step)
     students = student_picture(view, gallery, picture, step)
     students.expect_pixels(colorize(look.student))
     students.expect_pixels(colorize(other.student), right=True)
@@ -50,7 +50,7 @@ def test_predictions_and_numbers_follow_picture_and_step(view, gallery, plain, p
         colorize(look.memory)
     )
     assert view.readout("step") == str(step)
-    looks = ([looked_at(gallery, picture, 0)] if step else []) + [look, other]
+    looks = ([at_step(gallery, picture, 0)] if step else []) + [look, other]
     update = next((e for e in gallery.history if e["step"] == step and "loss" in e), {})
 
     def look_at_numbers() -> None:
@@ -62,7 +62,7 @@ def test_predictions_and_numbers_follow_picture_and_step(view, gallery, plain, p
     eventually(view.page, look_at_numbers)
 
 
-def expect_scores(view: View, looks: list[Look], shown) -> None:
+def expect_scores(view: View, columns: list[PictureAtStep], shown) -> None:
     rows = {cells[0]: cells[1:] for cells in view.table("pixels right (%)")}
     labelled, pseudo = shown.label != IGNORE, shown.pseudo_label != IGNORE
     for said, expected in (
@@ -79,7 +79,7 @@ def expect_scores(view: View, looks: list[Look], shown) -> None:
         assert [float(cell) for cell in rows[said]] == pytest.approx(expected, abs=0.051), said
 
 
-def expect_terms(view: View, look: Look, update: dict, step: int) -> None:
+def expect_terms(view: View, now: PictureAtStep, update: dict, step: int) -> None:
     (heads, *rows) = view.table("sum of the terms")
     columns = [look.terms, update] if update else [look.terms]
     assert heads[0] == f"objective, step {step}" and len(heads) == 1 + len(columns)
@@ -99,7 +99,7 @@ def expect_terms(view: View, look: Look, update: dict, step: int) -> None:
         assert [float(cell) for cell in cells] == pytest.approx(expected, abs=2e-4), name
 
 
-def expect_bars(view: View, looks: list[Look]) -> None:
+def expect_bars(view: View, columns: list[PictureAtStep]) -> None:
     _, *rows = view.table("IoU on this picture")
     assert {name for name, *_ in rows} == {NAMES[t] for look in looks for t in look.iou}
     for name, *cells in rows:
@@ -108,7 +108,7 @@ def expect_bars(view: View, looks: list[Look]) -> None:
         assert found == [None if iou is None else pytest.approx(iou, abs=0.051) for iou in expected]
 
 
-def expect_charts(view: View, gallery: Gallery, look: Look, step: int) -> None:
+def expect_charts(view: View, gallery: Gallery, now: PictureAtStep, step: int) -> None:
     label = view.root.locator(f'svg[aria-label^="mIoU (%); at step {step}: "]')
     said = dict(part.rsplit(": ", 1) for part in label.get_attribute("aria-label").split("; ")[1:])
     dev = {e["step"]: e["watched"]["dev_miou"] for e in gallery.history if "watched" in e}
@@ -122,9 +122,9 @@ def test_the_fourth_picture_shows_what_is_chosen(view, gallery, plain):
     step, shown = gallery.steps[2], gallery.pictures[1]
     set_controls(view, gallery, 1, 2)
     look, first, other = (
-        looked_at(gallery, 1, step),
-        looked_at(gallery, 1, 0),
-        looked_at(plain, 1, step),
+        at_step(gallery, 1, step),
+        at_step(gallery, 1, 0),
+        at_step(plain, 1, step),
     )
     for name in available_views(labelled=True, compared=True):
         view.choose("4th picture", name)
@@ -135,7 +135,7 @@ def test_the_fourth_picture_shows_what_is_chosen(view, gallery, plain):
 def expect_pixel(view: View, gallery: Gallery, picture: int, pixel: tuple[int, int]) -> None:
     """Waits until the page tells the classes of this pixel at every step."""
     shown = gallery.pictures[picture]
-    looks = [looked_at(gallery, picture, step) for step in gallery.steps]
+    looks = [at_step(gallery, picture, step) for step in gallery.steps]
 
     def look() -> None:
         box = view.widget(f"pixel: row {pixel[0]}, column {pixel[1]}")
@@ -160,7 +160,7 @@ def test_clicks_and_keys_tell_of_pixels(view, gallery):
         view.picture(f"{name}: memory network's prediction, step {step}"),
         view.picture(f"pseudo-label of {name}"),
     ]
-    first, last = (looked_at(gallery, 1, gallery.steps[place]).student for place in (0, -1))
+    first, last = (at_step(gallery, 1, gallery.steps[place]).student for place in (0, -1))
     changed = tuple(map(int, np.argwhere(first != last)[0])) if (first != last).any() else (9, 9)
     for picture, pixel in zip(pictures, (changed, (60, 5), (0, 127)), strict=True):
         picture.click(*pixel)
@@ -190,6 +190,6 @@ def test_play_goes_to_the_last_step(view, gallery):
     view.root.locator(".widget-play button").first.click()
     last = gallery.steps[-1]
     student_picture(view, gallery, 0, last).expect_pixels(
-        colorize(looked_at(gallery, 0, last).student)
+        colorize(at_step(gallery, 0, last).student)
     )
     assert numbers(view.readout("step")) == [last]
