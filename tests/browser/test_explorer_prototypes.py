@@ -16,6 +16,7 @@ from iapc_lib.explorers.prototypes.facts import (
 )
 from iapc_lib.explorers.prototypes.plane import Drawing, draw, project
 from iapc_lib.explorers.terms import terms_seen
+from iapc_lib.method.objective import TERMS
 from tests.browser.views import eventually, numbers
 
 NOTEBOOK = "notebooks/explorers/prototypes.ipynb"
@@ -107,7 +108,12 @@ def expect_pixel(view, gallery, contrast: Contrast, pixel: tuple[int, int]) -> N
         assert similarity == pytest.approx(facts.similarity[present].tolist(), abs=6e-4)
         assert bars.locator("b", has_text=class_name(facts.nearest)).count()
         expected = [
-            [term.name.replace("_", ""), f"{term.weight:g}", "yes" if term.seen else "no", term.why]
+            [
+                TERMS[term.name].replace("_", ""),
+                f"{term.weight:g}",
+                "yes" if term.seen else "no",
+                term.why,
+            ]
             for term in terms_seen(facts, gallery.losses)
         ]
         assert view.table("what it wants, or why not")[1:] == expected
