@@ -67,14 +67,6 @@ class Snapshot(NamedTuple):
     """None where the row has none."""
 
 
-class Outputs(NamedTuple):
-    """What student and memory network say of a picture, in train mode as in an update."""
-
-    student: Prediction
-    """Logits (1, K, h, w) and features (1, D, h, w), on the CPU."""
-    memory: Prediction
-
-
 @dataclass(eq=False)
 class Gallery:
     """Pictures and networks; made by `open_gallery`."""
@@ -127,21 +119,24 @@ class Gallery:
             return Snapshot(step, self.source.network, memory)
         return self.load_snapshot(step)
 
-    def _outputs(self, picture: int, step: int) -> Outputs:
-        """What an update at that step would see, were this picture its whole batch.
+    def _outputs(self, picture: int, step: int) -> tuple[Prediction, Prediction]:
+        """What student and memory network say in an update whose whole batch is the picture.
+
+        Returns:
+            For each logits (1, K, h, w) and features (1, D, h, w), of train mode, on the CPU.
 
         Raises:
             CheckpointError: the run kept no such networks.
         """
-        snapshot, images = self.networks_at(step), self._images(picture)
-        if snapshot.memory is None:
+        _, student, memory = self.networks_at(step)
+        if memory is None:
             raise CheckpointError(f"{self.row.title} has no memory network, hence no prototypes")
         found = []
-        for network in (snapshot.student, snapshot.memory):
+        for network in (student, memory):
             # A copy: a forward in train mode changes BatchNorm's running statistics.
-            made = self._ready(copy.deepcopy(network).train()).forward(images)
+            made = self._ready(copy.deepcopy(network).train()).forward(self._images(picture))
             found.append(Prediction(*(value.cpu() for value in made)))
-        return Outputs(*found)
+        return tuple(found)
 
     def student_labels(self, picture: int, step: int) -> np.ndarray:
         """Train ids (H, W) that the student predicts in evaluation mode, as it is scored."""
@@ -150,8 +145,8 @@ class Gallery:
 
     def memory_labels(self, picture: int, step: int) -> np.ndarray:
         """Train ids (H, W) that the memory network gives its prototypes' pixels."""
-        logits = self.outputs(picture, step).memory.logits
-        return self.train_ids(upsample(logits, self.size)[0].argmax(dim=0))
+        _, memory = self.outputs(picture, step)
+        return self.train_ids(upsample(memory.logits, self.size)[0].argmax(dim=0))
 
     def _ready(self, network: DeepLabV2) -> ReadyNetwork:
         return replace(self.source, network=network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -60,9 +61,17 @@ def block(content: str, width: str = "auto", line_height: float = 1.35) -> str:
     return f'<div style="{style}">{content}</div>'
 
 
-def square(color: tuple[int, int, int]) -> str:
+def percent(share: float) -> str:
+    """A share as text; NaN, the share of nothing, is `none`."""
+    return "none" if math.isnan(share) else f"{share:.1%}"
+
+
+def square(color: Sequence[int]) -> str:
     """HTML: a small square of an RGB colour, for a legend."""
-    return f'<span style="color:rgb{color}">&#9632;</span> '
+    return (
+        '<span style="display:inline-block;width:0.8em;height:0.8em;border:1px solid #555;'
+        f'margin-right:0.4em;background:rgb{tuple(color)}"></span>'
+    )
 
 
 def class_name(train_id: int) -> str:
@@ -72,12 +81,8 @@ def class_name(train_id: int) -> str:
 
 def swatch(train_id: int) -> str:
     """HTML: the class's colour and its name, on one line."""
-    red, green, blue = PALETTE[train_id]
-    return (
-        '<span style="white-space:nowrap"><span style="display:inline-block;width:0.9em;'
-        "height:0.9em;border:1px solid #555;margin-right:0.4em;"
-        f'background:rgb({red},{green},{blue})"></span>{html.escape(class_name(train_id))}</span>'
-    )
+    name = html.escape(class_name(train_id))
+    return f'<span style="white-space:nowrap">{square(PALETTE[train_id].tolist())}{name}</span>'
 
 
 def color_scale(low: float, high: float) -> str:

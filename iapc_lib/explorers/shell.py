@@ -17,6 +17,8 @@ from iapc_lib.explorers.pixel_image import PixelImage
 
 WRAP = {"flex_flow": "row wrap", "grid_gap": "4px 16px"}
 """Layout of a row whose widgets go on beneath where the page is narrow."""
+STYLE = {"description_width": "7em"}
+"""Of controls that stand beneath one another."""
 
 
 class Explorer(widgets.VBox):
@@ -65,10 +67,7 @@ class GalleryExplorer(Explorer):
         super().__init__()
         self.gallery = gallery
         options = [(one.name, place) for place, one in enumerate(gallery.pictures)]
-        self.picture = widgets.Dropdown(
-            options=options, description="picture", layout={"width": "32em"}
-        )
-        choose(self.picture, picture)
+        self.picture = dropdown("picture", options, picture, "32em")
         self.pictures = [PixelImage(width=width, **traits) for _ in range(4)]
         for other in self.pictures[1:]:
             for name in ("picked", *shared):
@@ -102,6 +101,41 @@ class GalleryExplorer(Explorer):
         """
         self.pictures[place].show(pixels, alt, right)
         self.captions[place].value = block(caption, f"{self.pictures[place].width}px")
+
+
+def dropdown(
+    description: str, options: Sequence, wanted: Any = None, width: str = "18em"
+) -> widgets.Dropdown:
+    """A choice of options, texts or pairs (text, value); None is the first, see `choose`."""
+    made = widgets.Dropdown(
+        options=options, description=description, style=STYLE, layout={"width": width}
+    )
+    if wanted is not None:
+        choose(made, wanted)
+    return made
+
+
+def slider(
+    description: str,
+    limits: tuple[float, float],
+    step: float,
+    readout: str = ".2f",
+    width: str = "24em",
+) -> widgets.FloatSlider:
+    """A slider between two limits; `readout` is the format of the number beside it."""
+    low, high = limits
+    return widgets.FloatSlider(
+        low, min=low, max=high, step=step, description=description, readout_format=readout,
+        style=STYLE, layout={"width": width},
+    )  # fmt: skip
+
+
+def step_slider(gallery: Gallery, wanted: int) -> widgets.SelectionSlider:
+    """A slider over the gallery's steps, which may be one; see `choose`."""
+    alone = len(gallery.steps) == 1
+    made = widgets.SelectionSlider(options=gallery.steps, description="step", disabled=alone)
+    choose(made, wanted)
+    return made
 
 
 def note_box(gallery: Gallery, more: Sequence[str] = ()) -> widgets.HTML:

@@ -95,7 +95,6 @@ def test_report_is_that_of_the_single_losses(importance, ceiling):
         parts = [getattr(term, field) for term in report.terms.values()]
         assert_close(sum(part for part in parts if part is not None), gradient[0, :, 0].T)
     assert_close(report.importance, scores[0, 0])
-    assert_close(report.class_weight, weight)
     assert_close(report.nearest, nearest[0, 0])
     assert_close(report.probabilities, START.logits.softmax(dim=1))
 

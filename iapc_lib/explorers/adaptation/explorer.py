@@ -22,7 +22,7 @@ from iapc_lib.explorers.adaptation.facts import (
 from iapc_lib.explorers.adaptation.views import available_views, draw_view
 from iapc_lib.explorers.gallery import Gallery
 from iapc_lib.explorers.parts import dimmed, swatch
-from iapc_lib.explorers.shell import WRAP, GalleryExplorer, choose, note_box, react
+from iapc_lib.explorers.shell import WRAP, GalleryExplorer, dropdown, note_box, react, step_slider
 from iapc_lib.networks.weights import CheckpointError
 
 WIDTH = 300  # CSS pixels of each of the four pictures
@@ -63,9 +63,7 @@ class AdaptationExplorer(GalleryExplorer):
         super().__init__(gallery, WIDTH, picture, pixel)
         self.other = other
         self._at_step = lru_cache(maxsize=256)(picture_at_step)  # goes when this explorer goes
-        self._make_controls()
-        choose(self.step, step)
-        choose(self.view, view or self.view.options[0])
+        self._make_controls(step, view)
         self.scores, self.terms, self.pixel, self.charts, self.bars = (
             widgets.HTML() for _ in range(5)
         )
@@ -77,17 +75,15 @@ class AdaptationExplorer(GalleryExplorer):
         react(self._show_view, self.view)
         react(self._show_pixel, self.image, to="picked")
 
-    def _make_controls(self) -> None:
-        gallery, alone = self.gallery, len(self.gallery.steps) == 1
-        self.step = widgets.SelectionSlider(
-            options=gallery.steps, description="step", disabled=alone
+    def _make_controls(self, step: int, view: str | None) -> None:
+        gallery = self.gallery
+        self.step = step_slider(gallery, step)
+        self.play = widgets.Play(
+            max=len(gallery.steps) - 1, interval=800, disabled=self.step.disabled
         )
-        self.play = widgets.Play(max=len(gallery.steps) - 1, interval=800, disabled=alone)
-        traitlets.link((self.play, "value"), (self.step, "index"))
+        traitlets.link((self.step, "index"), (self.play, "value"))
         views = available_views(gallery.pictures[0].label is not None, self.other is not None)
-        self.view = widgets.Dropdown(
-            options=views, description="4th picture", layout={"width": "24em"}
-        )
+        self.view = dropdown("4th picture", views, view, "24em")
         self.progress = widgets.IntProgress(layout={"visibility": "hidden", "width": "10em"})
 
     def _layout(self) -> list[widgets.Widget]:

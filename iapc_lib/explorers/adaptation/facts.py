@@ -95,11 +95,11 @@ def picture_terms(gallery: Gallery, picture: int, step: int) -> dict[str, float]
     As in a first update the class weights know of no earlier batch; the prototypes are the
     picture's own.
     """
-    outputs = gallery.outputs(picture, step)
+    student, memory = gallery.outputs(picture, step)
     labels = gallery.classes.channel_of_train_id[gallery.pictures[picture].pseudo_label]
     terms = iapc_losses(
-        outputs.student,
-        memory_prototypes(outputs.memory, gallery.size),
+        student,
+        memory_prototypes(memory, gallery.size),
         gallery.source_logits(picture)[None],
         torch.from_numpy(labels.astype(np.int64))[None],
         torch.ones(len(gallery.classes)),

@@ -22,8 +22,16 @@ from iapc_lib.explorers.importance.facts import (
     pixel_importance,
     shown_range,
 )
-from iapc_lib.explorers.parts import dimmed, shade
-from iapc_lib.explorers.shell import WRAP, GalleryExplorer, choose, note_box, react
+from iapc_lib.explorers.parts import dimmed, percent, shade
+from iapc_lib.explorers.shell import (
+    WRAP,
+    GalleryExplorer,
+    choose,
+    dropdown,
+    note_box,
+    react,
+    slider,
+)
 
 WIDTH = 560  # CSS pixels of a picture at most; three fit beside one another on any page
 
@@ -59,20 +67,11 @@ class ImportanceExplorer(GalleryExplorer):
         super().__init__(gallery, WIDTH, picture, pixel)
         # Of this explorer alone, so that it goes when it goes.
         self._importance_of = lru_cache(maxsize=16)(self._compute)
-        wide = {"width": "24em"}
-        self.definition = widgets.Dropdown(
-            options=[(name, kind) for kind, name in DEFINITIONS.items()],
-            description="importance",
-            layout=wide,
-        )
-        self.labelling = widgets.Dropdown(
-            options=LABELLINGS, description="labels", layout={"width": "18em"}
-        )
-        self.threshold = widgets.FloatSlider(
-            min=WIDEST[0], max=WIDEST[1], step=0.01, description="threshold", layout=wide
-        )
-        choose(self.definition, definition or gallery.fidelity.importance)
-        choose(self.labelling, labelling)
+        kinds = [(name, kind) for kind, name in DEFINITIONS.items()]
+        definition = definition or gallery.fidelity.importance
+        self.definition = dropdown("importance", kinds, definition, "24em")
+        self.labelling = dropdown("labels", LABELLINGS, labelling)
+        self.threshold = slider("threshold", WIDEST, 0.01)
         choose(self.threshold, threshold)
         self.pixel, self.shares = widgets.HTML(), widgets.HTML()
         self.image, self.prediction, self.importance, self.correct = self.pictures
@@ -139,7 +138,7 @@ class ImportanceExplorer(GalleryExplorer):
                 3,
                 correctness_picture(self.shown, self.labels, kept),
                 f"{labelling} of {name}, right (blue) and wrong (orange): "
-                f"{words.percent(shares[0].right_kept)} of those that stay are right; {fallen}",
+                f"{percent(shares[0].right_kept)} of those that stay are right; {fallen}",
                 words.correctness_text(shares[0]),
             )
         self._show_pixel()

@@ -9,7 +9,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from iapc_lib.explorers.importance.facts import ClassShares, PixelImportance
-from iapc_lib.explorers.parts import BLUE, ORANGE, block, color_scale, square, swatch, table
+from iapc_lib.explorers.parts import (
+    BLUE,
+    ORANGE,
+    block,
+    color_scale,
+    percent,
+    square,
+    swatch,
+    table,
+)
 
 INPUT = "input: hover, or click a pixel"
 NO_LABELS = "This picture has no labels: what is right is not known."
@@ -19,11 +28,6 @@ def number(value: float, decimals: int = 3) -> str:
     """Value with its decimals; a small one with three digits, so that a formula can be followed."""
     text = f"{value:.{decimals}f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
     return text.replace("-", "−")
-
-
-def percent(share: float) -> str:
-    """A share as text; NaN, the share of nothing, is `none`."""
-    return "none" if math.isnan(share) else f"{share:.1%}"
 
 
 def importance_text(importance: np.ndarray, low: float, high: float) -> str:

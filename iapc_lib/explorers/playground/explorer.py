@@ -23,7 +23,7 @@ from iapc_lib.explorers.playground.facts import (
     losses_of,
 )
 from iapc_lib.explorers.playground.plane import LIMITS, SIDE, draw_plane, to_feature, to_place
-from iapc_lib.explorers.shell import WRAP, Explorer, choose, react
+from iapc_lib.explorers.shell import WRAP, Explorer, choose, dropdown, react, slider
 from iapc_lib.explorers.terms import IMPORTANCE_NAMES
 from iapc_lib.method.settings import Importance, Losses
 
@@ -31,21 +31,10 @@ LOGIT_LIMITS = (-8.0, 8.0)
 # Powers of two, as the sliders' ranges are: a browser's arithmetic on them is exact. Otherwise it
 # sends back each number that it is shown with a rounding error, and so undoes the next step.
 LOGIT_STEP, FEATURE_STEP = 1 / 8, 1 / 64
-STYLE, LAYOUT = {"description_width": "7em"}, {"width": "330px"}
+WIDTH = "330px"  # of a control
 
-
-def _slider(
-    description: str, limits: tuple[float, float], step: float, readout: str = ".3f"
-) -> widgets.FloatSlider:
-    return widgets.FloatSlider(
-        min=limits[0],
-        max=limits[1],
-        step=step,
-        readout_format=readout,
-        description=description,
-        style=STYLE,
-        layout=LAYOUT,
-    )
+_number = partial(slider, readout=".3f", width=WIDTH)
+_weight = partial(slider, limits=(0, 2), step=0.01, width=WIDTH)
 
 
 def _by_hand(change) -> bool:
@@ -96,8 +85,8 @@ class LossPlayground(Explorer):
         self.children = self._layout()
         self._restart()
         for field, sliders in self._sliders.items():
-            for place, slider in sliders.items():
-                slider.observe(partial(self._set_number, field, place), "value")
+            for place, one in sliders.items():
+                one.observe(partial(self._set_number, field, place), "value")
         for number, label in enumerate(self.labels):
             label.observe(partial(self._set_number, "labels", number), "value")
         for control in (*self.weights.values(), self.ceiling, self.importance):
@@ -115,46 +104,37 @@ class LossPlayground(Explorer):
             style={"button_width": "3em", "description_width": "4em"},
         )
         options = [(name, channel) for channel, name in enumerate(names)]
-        self.labels = [
-            widgets.Dropdown(
-                options=options, description="pseudo-label", style=STYLE, layout=LAYOUT
-            )
-            for _ in PIXELS
-        ]
+        self.labels = [dropdown("pseudo-label", options, width=WIDTH) for _ in PIXELS]
         self.logits, self.source_logits = (
             [
-                [_slider(f"{letter} {name}", LOGIT_LIMITS, LOGIT_STEP) for name in names]
+                [_number(f"{letter} {name}", LOGIT_LIMITS, LOGIT_STEP) for name in names]
                 for _ in PIXELS
             ]
             for letter in "zs"
         )
         self.features = [
-            [_slider(f"f {axis}", LIMITS, FEATURE_STEP) for axis in "xy"] for _ in PIXELS
+            [_number(f"f {axis}", LIMITS, FEATURE_STEP) for axis in "xy"] for _ in PIXELS
         ]
         self.prototypes = [
-            [_slider(f"{name} {axis}", LIMITS, FEATURE_STEP) for axis in "xy"] for name in names
+            [_number(f"{name} {axis}", LIMITS, FEATURE_STEP) for axis in "xy"] for name in names
         ]
         self._sliders = {
             field: {
-                (row, column): slider
+                (row, column): one
                 for row, sliders in enumerate(getattr(self, field))
-                for column, slider in enumerate(sliders)
+                for column, one in enumerate(sliders)
             }
             for field in ("logits", "features", "source_logits", "prototypes")
         }
         self.weights = {
-            "importance_aware": _slider("L_IA", (0, 2), 0.01, ".2f"),
-            "prototype_symmetric": _slider("L_PS", (0, 2), 0.01, ".2f"),
-            "prototype_enhanced": _slider("L_PE", (0, 2), 0.01, ".2f"),
-            "information_maximization": _slider("L_IM", (0, 2), 0.01, ".2f"),
+            "importance_aware": _weight("L_IA"),
+            "prototype_symmetric": _weight("L_PS"),
+            "prototype_enhanced": _weight("L_PE"),
+            "information_maximization": _weight("L_IM"),
         }
-        self.ceiling = _slider("rare class", (1, 7), 0.5, ".1f")
-        self.importance = widgets.Dropdown(
-            options=[(name, kind) for kind, name in IMPORTANCE_NAMES.items()],
-            description="importance",
-            style=STYLE,
-            layout=LAYOUT,
-        )
+        self.ceiling = slider("rare class", (1, 7), 0.5, ".1f", WIDTH)
+        kinds = [(name, kind) for kind, name in IMPORTANCE_NAMES.items()]
+        self.importance = dropdown("importance", kinds, width=WIDTH)
         self.rate = widgets.FloatLogSlider(
             1.0, min=-1, max=2, step=0.1, description="step size", readout_format=".2g"
         )
@@ -177,7 +157,7 @@ class LossPlayground(Explorer):
             "The weights are the published ones. <i>rare class</i>: weight of a class with fewer "
             "than two pixels (published: 7).",
         )
-        says = [widgets.HTML(block(one, "330px")) for one in explained]
+        says = [widgets.HTML(block(one, WIDTH)) for one in explained]
         prototypes = [slider for pair in self.prototypes for slider in pair]
         tabs = widgets.Tab(
             [
@@ -218,8 +198,8 @@ class LossPlayground(Explorer):
         self.toy, self._listening = toy, False
         for field, sliders in self._sliders.items():
             values = getattr(toy, field).tolist()
-            for (row, column), slider in sliders.items():
-                slider.value = round(values[row][column] / slider.step) * slider.step
+            for (row, column), one in sliders.items():
+                one.value = round(values[row][column] / one.step) * one.step
         self._listening = True
 
     def _set_number(self, field: str, place: int | tuple[int, int], change) -> None:

@@ -96,8 +96,6 @@ class LossReport(NamedTuple):
     """(P,) int64, the student's class."""
     importance: Tensor
     """(P,), of the source network's logits."""
-    class_weight: Tensor
-    """(K,)."""
     similarity: Tensor
     """(P, K), cosines."""
     nearest: Tensor
@@ -147,7 +145,6 @@ def losses_of(
         toy.logits.softmax(dim=1),
         toy.logits.argmax(dim=1),
         found.importance[0, 0],
-        found.class_weight,
         found.similarity[0, :, 0].T,
         found.prototype_label[0, 0],
     )

@@ -29,7 +29,7 @@ from iapc_lib.explorers.prototypes.plane import (
     draw,
     project,
 )
-from iapc_lib.explorers.shell import WRAP, GalleryExplorer, choose, note_box, react
+from iapc_lib.explorers.shell import WRAP, GalleryExplorer, dropdown, note_box, react, step_slider
 from iapc_lib.explorers.terms import terms_seen
 from iapc_lib.networks.weights import CheckpointError
 
@@ -83,10 +83,15 @@ class PrototypesExplorer(GalleryExplorer):
         # Of this explorer alone, so that they go when it goes.
         self._contrast_of = lru_cache(maxsize=16)(partial(prototype_contrast, gallery))
         self._placed = lru_cache(maxsize=64)(_place)
-        self._make_controls()
-        choose(self.step, step)
-        choose(self.shown_class, shown_class or gallery.classes.names[0])
-        choose(self.projection, projection)
+        self.step = step_slider(gallery, step)
+        self.step.continuous_update = False
+        classes = [(name, channel) for channel, name in enumerate(gallery.classes.names)]
+        self.shown_class = dropdown("similarity", classes, shown_class)
+        self.projection = dropdown("plane", available_projections(), projection)
+        labelled = gallery.pictures[0].label is not None
+        kinds = ["nearest prototype", "pseudo-label", *(["true class"] if labelled else [])]
+        self.colored_by = dropdown("colours", kinds)
+        self.clear = widgets.Button(description="clear the selection")
         self.pixel, self.bars, self.terms, self.selection, self.plane_caption = (
             widgets.HTML() for _ in range(5)
         )
@@ -102,28 +107,6 @@ class PrototypesExplorer(GalleryExplorer):
             if not (0 <= top < bottom <= rows and 0 <= left < right <= columns):
                 raise ValueError(f"region {region}: no box in {rows} rows and {columns} columns")
             self.image.region = list(region)
-
-    def _make_controls(self) -> None:
-        gallery, labelled = self.gallery, self.gallery.pictures[0].label is not None
-        self.step = widgets.SelectionSlider(
-            options=gallery.steps,
-            description="step",
-            continuous_update=False,
-            disabled=len(gallery.steps) == 1,
-        )
-        kinds = ["nearest prototype", "pseudo-label", *(["true class"] if labelled else [])]
-        self.shown_class, self.projection, self.colored_by = (
-            widgets.Dropdown(options=options, description=name, layout={"width": "18em"})
-            for options, name in (
-                (
-                    [(name, channel) for channel, name in enumerate(gallery.classes.names)],
-                    "similarity",
-                ),
-                (available_projections(), "plane"),
-                (kinds, "colours"),
-            )
-        )
-        self.clear = widgets.Button(description="clear the selection")
 
     def _layout(self) -> list[widgets.Widget]:
         fit = "repeat(auto-fit, minmax(200px, 1fr))"  # as many beside one another as there is room

@@ -13,6 +13,7 @@ from iapc_lib.explorers.parts import (
     block,
     class_name,
     color_scale,
+    percent,
     square,
     swatch,
     table,
@@ -40,10 +41,6 @@ def right_shares(contrast: Contrast) -> tuple[float, float] | None:
     )
 
 
-def _share(value: float) -> str:
-    return "no pixel" if np.isnan(value) else f"{value:.1%}"
-
-
 def agreement_text(contrast: Contrast) -> str:
     """How much agrees, and whether agreement is right."""
     text = (
@@ -53,7 +50,7 @@ def agreement_text(contrast: Contrast) -> str:
     shares = right_shares(contrast)
     if shares is None:
         return f"{text}not known, no labels"
-    return f"{text}{_share(shares[0])} where they agree, {_share(shares[1])} elsewhere"
+    return f"{text}{percent(shares[0])} where they agree, {percent(shares[1])} elsewhere"
 
 
 def similarity_text(name: str, present: bool, low: float, high: float) -> str:
