@@ -130,12 +130,16 @@ def table(
             vmin=low,
             vmax=high,
             color="#0072b2",
-            width=50,
+            width=40,
             height=70,
-            props="width:7.5em;",
+            props="min-width:8.5em;",
         )
     cell = "padding:0 0.8em 0 0;text-align:left;vertical-align:top"
-    rules = {"": "line-height:1.3;border-collapse:collapse", "th": cell, "td": cell}
+    # As around it: a notebook's style sheet, and a page's without one, give tables a look of theirs.
+    look = (
+        "margin:0;font-size:inherit;line-height:1.3;border-collapse:collapse;overflow-wrap:normal"
+    )
+    rules = {"": look, "th": f"{cell};white-space:nowrap", "td": cell}
     for place, dtype in enumerate(frame.dtypes):
         if pd.api.types.is_numeric_dtype(dtype):
             rules[f".col{place}"] = "text-align:right"

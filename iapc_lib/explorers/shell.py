@@ -187,7 +187,8 @@ def _plain(widget: widgets.Widget) -> str:
     if value is None or not widget.description:
         return ""  # of a button or a bar
     value = f"{value:g}" if isinstance(value, float) else value
-    return f"<div>{html.escape(f'{widget.description}: {value}')}</div>"
+    said = html.escape(f"{widget.description}: {value}")
+    return f'<span style="display:inline-block;margin-right:1em">{said}</span>'
 
 
 def _style(box: widgets.Box) -> str:

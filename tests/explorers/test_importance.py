@@ -423,14 +423,14 @@ def test_names_are_escaped():
 
 def test_bars_run_from_0_to_the_value():
     def ends(value, limits, **others):
-        """Where bars begin and end, in per cent of their cell, whose left half holds them."""
+        """Where bars begin and end, in per cent of their cell, of which 40 on the left hold them."""
         made = table({"a": [value], **others}, bars={("a", *others): limits})
         return re.findall(r"#0072b2 ([\d.]+)%", made)
 
-    assert ends(0.25, (0, 1)) == ["12.5"]  # begins where the cell does
-    assert ends(-0.5, (-1, 1)) == ["12.5", "25.0"]
-    assert ends(7.0, (-1, 1)) == ["25.0", "50.0"]
-    assert ends(3.0, None, b=[-6.0]) == ["25.0", "37.5", "25.0"]
+    assert ends(0.25, (0, 1)) == ["10.0"]  # begins where the cell does
+    assert ends(-0.5, (-1, 1)) == ["10.0", "20.0"]
+    assert ends(7.0, (-1, 1)) == ["20.0", "40.0"]
+    assert ends(3.0, None, b=[-6.0]) == ["20.0", "30.0", "20.0"]
     assert ends(0.0, None, b=[0.0]) == []
 
 

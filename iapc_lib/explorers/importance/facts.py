@@ -113,21 +113,21 @@ def class_shares(
     known = np.zeros_like(kept) if truth is None else known_pixels(labels, truth)
     right = known & (labels == truth)
 
-    def count(where: np.ndarray) -> np.ndarray:
-        return np.bincount(labels[where], minlength=IGNORE + 1)
+    def rate(part: np.ndarray, whole: np.ndarray) -> float:
+        return float((part & whole).sum() / whole.sum()) if whole.any() else math.nan
 
-    counts = np.stack([
-        count(np.ones_like(kept)), count(kept),
-        count(known & kept), count(right & kept), count(known & ~kept), count(right & ~kept),
-    ])  # fmt: skip
-    train_ids = np.flatnonzero(counts[0]).tolist()
-    rows = [(None, counts.sum(axis=1)), *((t, counts[:, t]) for t in train_ids)]
-    shares = []
-    for train_id, (pixels, stay, known_kept, right_kept, known_dropped, right_dropped) in rows:
-        parts = ((right_kept, known_kept), (right_dropped, known_dropped))
-        rates = (float(good / of) if of else math.nan for good, of in parts)
-        shares.append(ClassShares(train_id, int(pixels), float(stay / pixels), *rates))
-    return shares
+    members = {None: np.ones_like(kept)}
+    members |= {train_id: labels == train_id for train_id in np.unique(labels).tolist()}
+    return [
+        ClassShares(
+            train_id,
+            int(own.sum()),
+            rate(kept, own),
+            rate(right, own & known & kept),
+            rate(right, own & known & ~kept),
+        )
+        for train_id, own in members.items()
+    ]
 
 
 def pixel_importance(

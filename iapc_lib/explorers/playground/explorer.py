@@ -150,12 +150,13 @@ class LossPlayground(Explorer):
         ]
         stack = widgets.Stack(cards, selected_index=0)
         widgets.dlink((self.chosen, "index"), (stack, "selected_index"))
+        published = ", ".join(f"{getattr(Losses(), name):g}" for name in self.weights)
         explained = (
             "<i>z</i>: the student's logits, <i>f</i>: its feature; <i>s</i>: the source network's "
             "logits, for the importance",
             "The mean features of the classes. At (0, 0) the class is absent.",
-            "The weights are the published ones. <i>rare class</i>: weight of a class with fewer "
-            "than two pixels (published: 7).",
+            f"Published weights: {published}. <i>rare class</i>: weight of a class with fewer than "
+            f"{self._start[1].rare_class_pixels} pixels (published: 7).",
         )
         says = [widgets.HTML(block(one, WIDTH)) for one in explained]
         prototypes = [slider for pair in self.prototypes for slider in pair]
