@@ -66,8 +66,8 @@ class PixelImage(anywidget.AnyWidget):
         canvas = _enlarged(self.png, scale)
         if self.right_png:
             border = round(self.split * width) * scale
-            right = _enlarged(self.right_png, scale)
-            canvas.paste(right.crop((border, 0, *right.size)), (border, 0))
+            second = _enlarged(self.right_png, scale)
+            canvas.paste(second.crop((border, 0, *second.size)), (border, 0))
         pen, pixel = ImageDraw.Draw(canvas), scale * width / self.width  # a CSS pixel here
         if self.region:
             top, left, bottom, right = (scale * side for side in self.region)
