@@ -48,8 +48,7 @@ class GalleryExplorer(Explorer):
         width: of each picture in CSS pixels, at most.
         picture: its position in the gallery, or its name.
         pixel: (row, column) that is picked; None is the middle.
-        shared: names of further traits that the pictures share.
-        traits: of each, see `PixelImage`.
+        boxes: whether a drag boxes a region.
 
     Raises:
         ValueError: there is no such picture or pixel.
@@ -61,16 +60,15 @@ class GalleryExplorer(Explorer):
         width: int,
         picture: int | str,
         pixel: Sequence[int] | None,
-        shared: Sequence[str] = (),
-        **traits: Any,
+        boxes: bool = False,
     ):
         super().__init__()
         self.gallery = gallery
         options = [(one.name, place) for place, one in enumerate(gallery.pictures)]
         self.picture = dropdown("picture", options, picture, "32em")
-        self.pictures = [PixelImage(width=width, **traits) for _ in range(4)]
+        self.pictures = [PixelImage(width=width, boxes=boxes) for _ in range(4)]
         for other in self.pictures[1:]:
-            for name in ("picked", *shared):
+            for name in ("picked", "region"):
                 traitlets.link((self.pictures[0], name), (other, name))
         self.captions = [widgets.HTML() for _ in self.pictures]
         self.frames = [

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import ipywidgets as widgets
-import numpy as np
 
 from iapc_lib.classes import colorize
 from iapc_lib.explorers.gallery import Gallery
@@ -65,8 +63,6 @@ class ImportanceExplorer(GalleryExplorer):
         pixel: Sequence[int] | None = None,
     ):
         super().__init__(gallery, WIDTH, picture, pixel)
-        # Of this explorer alone, so that it goes when it goes.
-        self._importance_of = lru_cache(maxsize=16)(self._compute)
         kinds = [(name, kind) for kind, name in DEFINITIONS.items()]
         definition = definition or gallery.fidelity.importance
         self.definition = dropdown("importance", kinds, definition, "24em")
@@ -96,14 +92,11 @@ class ImportanceExplorer(GalleryExplorer):
             widgets.GridBox([*self.frames, numbers], layout=columns),
         ]
 
-    def _compute(self, picture: int, definition: str) -> np.ndarray:
-        return importance_of(self.gallery.source_logits(picture), definition)
-
     def _load(self) -> None:
         """Everything anew, for another picture, definition or kind of labels."""
         picture = self.picture.value
         self.status.value = "computing what the source network sees ..."
-        self.values = self._importance_of(picture, self.definition.value)
+        self.values = importance_of(self.gallery.source_logits(picture), self.definition.value)
         self.labels = labels_of(self.gallery, picture, self.labelling.value)
         self.status.value = ""
         self.shown = self.gallery.pictures[picture]
@@ -123,7 +116,12 @@ class ImportanceExplorer(GalleryExplorer):
         self.kept = kept = self.values >= self.threshold.value
         name, labelling, label = self.shown.name, self.labelling.value, self.shown.label
         fallen = f"{1 - kept.mean():.1%} of its pixels fall out and are darkened"
-        self.show(0, dimmed(self.shown.pixels, kept), f"{name}: {fallen}", words.INPUT)
+        self.show(
+            0,
+            dimmed(self.shown.pixels, kept),
+            f"{name}: {fallen}",
+            "input: hover, or click a pixel",
+        )
         self.show(
             1,
             dimmed(colorize(self.labels), kept),

@@ -20,7 +20,6 @@ from iapc_lib.explorers.parts import (
     table,
 )
 
-INPUT = "input: hover, or click a pixel"
 NO_LABELS = "This picture has no labels: what is right is not known."
 
 

@@ -77,7 +77,7 @@ class PrototypesExplorer(GalleryExplorer):
     ):
         if not gallery.row.memory:
             raise ValueError(f"{gallery.row.title} has no memory network, hence no prototypes")
-        super().__init__(gallery, WIDTH, picture, pixel, ["region"], boxes=True)
+        super().__init__(gallery, WIDTH, picture, pixel, boxes=True)
         self.selected = NOTHING
         """Numbers of the selected feature cells, rising."""
         # Of this explorer alone, so that they go when it goes.
@@ -169,8 +169,8 @@ class PrototypesExplorer(GalleryExplorer):
     def _show_labels(self) -> None:
         """Nearest prototypes, and where they agree with the pseudo-labels."""
         contrast, name = self.contrast, self.contrast.picture.name
-        said = f"class of the nearest prototype in {name}"
-        self.show(1, colorize(contrast.nearest), said, words.NEAREST)
+        said = "class of the nearest prototype"
+        self.show(1, colorize(contrast.nearest), f"{said} in {name}", said)
         self.show(
             3,
             agreement_picture(contrast),
@@ -278,7 +278,11 @@ class PrototypesExplorer(GalleryExplorer):
         """Selects cells: their dots get a rim, the other cells' pixels are dimmed."""
         self.selected = cells
         marked = f", {cells.size} feature cells selected, the rest dimmed" if cells.size else ""
-        name = self.contrast.picture.name
-        self.show(0, selection_picture(self.contrast, cells), name + marked, words.PICTURE)
+        self.show(
+            0,
+            selection_picture(self.contrast, cells),
+            self.contrast.picture.name + marked,
+            "the picture: click a pixel, drag a box",
+        )
         self.selection.value = words.selection_text(self.contrast, cells)
         self._show_plane()

@@ -22,9 +22,6 @@ from iapc_lib.explorers.prototypes.facts import Contrast
 from iapc_lib.explorers.prototypes.plane import missing_projections
 from iapc_lib.explorers.terms import PixelFacts, TermSeen, loss_symbol
 
-PICTURE = "the picture: click a pixel, drag a box"
-NEAREST = "class of the nearest prototype"
-
 
 def right_shares(contrast: Contrast) -> tuple[float, float] | None:
     """Shares of right pseudo-labels where prototype and pseudo-label agree, and elsewhere.
