@@ -22,6 +22,7 @@ from iapc_lib.machine.device import prepare_machine
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.method.objective import iapc_losses
 from iapc_lib.method.optimizer import make_optimizer, set_learning_rate
+from iapc_lib.method.prototypes import memory_prototypes
 from iapc_lib.method.step import Networks, adaptation_step, update_memory
 from iapc_lib.paths import project_root
 
@@ -48,7 +49,7 @@ def shortest(function: Callable[[], object], repeats: int) -> float:
     return 1000 * min(timer.timeit(1).median for _ in range(repeats))
 
 
-def phase_times(networks, optimizer, batch, often, config, machine, repeats) -> dict[str, float]:
+def phase_times(networks, optimizer, batch, absence, config, machine, repeats) -> dict[str, float]:
     """Milliseconds of every phase of an update."""
     student, source, memory = networks.student, networks.source, networks.memory
     trainable = [p for p in student.parameters() if p.requires_grad]
@@ -57,14 +58,15 @@ def phase_times(networks, optimizer, batch, often, config, machine, repeats) -> 
     memory_output = no_grad(machine.forward)(memory, batch["plain"])
     student_output = machine.forward(student, batch["augmented"])
     label = batch["label"]
+    prototypes = memory_prototypes(memory_output, label.shape[1:])
 
     def losses():
         return iapc_losses(
             student_output,
-            memory_output,
+            prototypes,
             source_logits,
             label,
-            often,
+            absence,
             config.losses,
             config.fidelity,
         )
@@ -74,6 +76,7 @@ def phase_times(networks, optimizer, batch, often, config, machine, repeats) -> 
     for parameter, gradient in zip(trainable, gradients, strict=True):
         parameter.grad = gradient
     phases = {
+        "prototypes": lambda: memory_prototypes(memory_output, label.shape[1:]),
         "losses": losses,
         "backward": lambda: torch.autograd.grad(total, trainable, retain_graph=True),
         "student forward": lambda: machine.forward(student, batch["augmented"]),
@@ -99,7 +102,7 @@ def main() -> None:
     config = load_config(project_root() / "papermill_runs/gta5.yaml")
     machine = prepare_machine(Hardware(device=arguments.device))
     torch.manual_seed(0)
-    networks = Networks(DeepLabV2().initialize(0), machine)
+    networks = Networks(DeepLabV2().initialize(0).to(machine.device))
     optimizer = make_optimizer(networks.student, config.adaptation.optimizer, repeated_visits=True)
     set_learning_rate(optimizer, config.adaptation.optimizer, 0)
     shape = arguments.batch, 3, *arguments.size
@@ -109,11 +112,12 @@ def main() -> None:
     }
     batch["label"] = torch.randint(0, 19, (arguments.batch, *arguments.size))
     batch = machine.to_device(batch)
-    often = torch.ones(19, device=machine.device)
-    times = phase_times(networks, optimizer, batch, often, config, machine, arguments.repeats)
+    absence = torch.ones(19, device=machine.device)
+    times = phase_times(networks, optimizer, batch, absence, config, machine, arguments.repeats)
     if machine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    step = lambda: adaptation_step(networks, optimizer, batch, often, config, machine)  # noqa: E731
+    settings = config.step_settings
+    step = lambda: adaptation_step(networks, optimizer, batch, absence, settings, machine.forward)  # noqa: E731
     whole = shortest(step, arguments.repeats)
     with torch.no_grad():
         plain = machine.forward(networks.source, batch["rescaled"]).logits

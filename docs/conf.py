@@ -12,6 +12,7 @@ import json
 import pkgutil
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -94,14 +95,21 @@ def prepare_source(app, docname: str, source: list[str]) -> None:
 
 def list_modules(text: str) -> str:
     """`{modules} PACKAGE` on a line of its own: the reference of every module of the package."""
-
-    def references(match: re.Match) -> str:
-        package = importlib.import_module(match[1])
-        modules = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-        return "\n".join(automodule(f"{match[1]}.{name}") for name in modules if name[0] != "_")
-
-    text = MODULES.sub(references, text)
+    text = MODULES.sub(lambda match: "\n".join(map(automodule, modules_of(match[1]))), text)
     return MODULE.sub(lambda match: automodule(match[1]), text)
+
+
+def modules_of(name: str) -> Iterator[str]:
+    """A package's modules, those of the packages in it included.
+
+    A package with `__all__` says itself what it offers: it stands for its modules.
+    """
+    package = importlib.import_module(name)
+    for module in pkgutil.iter_modules(package.__path__, f"{name}."):
+        if module.ispkg and not hasattr(importlib.import_module(module.name), "__all__"):
+            yield from modules_of(module.name)
+        elif not module.name.rpartition(".")[2].startswith("_"):
+            yield module.name
 
 
 def automodule(name: str) -> str:

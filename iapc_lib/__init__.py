@@ -1,6 +1,6 @@
 """Importance-Aware and Prototype-Contrast learning, in small readable modules.
 
-One module answers one question; see the README for the map of notebooks and modules.
+`method` is the published method alone; docs/architecture.md says where everything else is.
 """
 
 __version__ = "0.1.0"

@@ -14,7 +14,7 @@ from iapc_lib.classes import ClassSet, colorize
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import Hardware
-from iapc_lib.data.images import read_image
+from iapc_lib.data.images import read_image, size_like
 from iapc_lib.data.layouts import folder_records, target_records
 from iapc_lib.evaluation.scores import score_records
 from iapc_lib.machine.device import prepare_machine
@@ -80,9 +80,8 @@ class Segmenter:
         Raises:
             ConfigError, DataError, CheckpointError, RunFolderError: it cannot start; says why.
         """
-        height = self.settings.short_side
-        with Image.open(folder_records(Path(folder))[0].image) as first:
-            width = round(height * first.width / first.height)
+        first = read_image(folder_records(Path(folder))[0].image)
+        height, width = size_like(first, self.settings.short_side)
         scaled = {
             "evaluation.image_size": 1,
             "pseudo_labels.image_size": 1,

@@ -6,9 +6,8 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import yaml
@@ -31,28 +30,7 @@ Config = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
 Checkpoint = Annotated[Path, typer.Argument(help="A network: .safetensors of a run, or .pth.")]
-
-
-class Ids(StrEnum):
-    """Of label maps."""
-
-    train = "train"
-    cityscapes = "cityscapes"
-
-
-class Format(StrEnum):
-    """Of `iapc show` and `iapc diff`."""
-
-    text = "text"
-    json = "json"
-
-
-class TableFormat(StrEnum):
-    """Of `iapc evaluate`."""
-
-    text = "text"
-    json = "json"
-    latex = "latex"
+Format = Annotated[Literal["text", "json"], typer.Option(help="Of what is printed; json has all.")]
 
 
 @app.command()
@@ -123,14 +101,15 @@ def check(
 
     Exit status 0: it can. 2: it can not, and the reasons are on stderr, a line each.
     """
-    from iapc_lib.config.presets import load_config
+    from iapc_lib.config.presets import load_config, read_preset
     from iapc_lib.pipeline import checking
     from iapc_lib.runs.folder import default_folder
 
     with _exit_status():
         settings = load_config(config, seed, parse_changes(changes or []), variant)
         limit = checking.QUICK_IMAGES if quick else None
-        found = checking.check(settings, out or default_folder(settings), limit)
+        folder = out or read_preset(config).get("out") or default_folder(settings)
+        found = checking.check(settings, Path(folder), limit)
         typer.echo(checking.format_check(found))
         for problem in found.problems:
             _say(_one_line(problem))
@@ -144,7 +123,9 @@ def predict(
     checkpoint: Checkpoint,
     images: Annotated[Path, typer.Argument(help="A folder of jpg and png images, or one image.")],
     out: Annotated[Path, typer.Option(help="Where label maps, colours and overlays go.")],
-    ids: Annotated[Ids, typer.Option(help="Ids of the label maps.")] = Ids.train,
+    ids: Annotated[
+        Literal["train", "cityscapes"], typer.Option(help="Ids of the label maps.")
+    ] = "train",
     confidence: Annotated[bool, typer.Option(help="Write confidence maps, too.")] = False,
     short_side: Annotated[
         int | None,
@@ -157,13 +138,14 @@ def predict(
     scales: Annotated[str, typer.Option(help="Average over scales, such as 1,1.25,0.75.")] = "1",
     flip: Annotated[bool, typer.Option(help="Average with the mirrored image.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward.")] = 4,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network computes.")
+    ] = "auto",
 ) -> None:
     """Label maps of images of any size; the same command goes on after a stop.
 
     Files that cannot be read are named on stderr, a line each, and make the exit status 1.
     """
-    from iapc_lib.config.errors import ConfigError
     from iapc_lib.config.sections import Hardware
     from iapc_lib.files import file_hash
     from iapc_lib.machine.device import prepare_machine
@@ -172,8 +154,6 @@ def predict(
     from iapc_lib.prediction.image import PredictionSettings
 
     with _exit_status():
-        if device not in ("auto", "cpu", "cuda"):
-            raise ConfigError(f"--device {device}: allowed are auto, cpu and cuda")
         machine = prepare_machine(Hardware(device=device))
         ready = load_ready(checkpoint, machine)
         if short_side is None:
@@ -185,7 +165,7 @@ def predict(
             out,
             checkpoint=file_hash(checkpoint),
             settings=settings,
-            ids=ids.value,
+            ids=ids,
             confidence=confidence,
             batch_size=batch_size,
         )
@@ -203,7 +183,9 @@ def evaluate(
     checkpoint: Checkpoint,
     config: Config,
     split: Annotated[str, typer.Option(help="Of the target: val, or dev.")] = "val",
-    format: Annotated[TableFormat, typer.Option(help="Of the table.")] = TableFormat.text,
+    format: Annotated[
+        Literal["text", "json", "latex"], typer.Option(help="Of the table.")
+    ] = "text",
     changes: Changes = None,
 ) -> None:
     """Score a network on the target's labelled images: IoU of every class, and the means."""
@@ -214,7 +196,7 @@ def evaluate(
     with _exit_status():
         settings = load_config(config, None, parse_changes(changes or []))
         found = evaluate_checkpoint(checkpoint, settings, split)
-        typer.echo(format_scores(found, format.value))
+        typer.echo(format_scores(found, format))
 
 
 @app.command()
@@ -223,7 +205,7 @@ def show(
     all_fields: Annotated[
         bool, typer.Option("--all", help="List the fields with the library's defaults, too.")
     ] = False,
-    format: Annotated[Format, typer.Option(help="Of what is printed; json has all.")] = Format.text,
+    format: Format = "text",
 ) -> None:
     """What made a run: code, parameters and their origin, machine, stages, scores.
 
@@ -234,7 +216,7 @@ def show(
 
     with _exit_status():
         run = describe(run_folder)
-        text = json.dumps(run, indent=2) if format == Format.json else format_run(run, all_fields)
+        text = json.dumps(run, indent=2) if format == "json" else format_run(run, all_fields)
         typer.echo(text)
         _report(run["problems"])
 
@@ -243,7 +225,7 @@ def show(
 def diff(
     first: RunFolder,
     second: RunFolder,
-    format: Annotated[Format, typer.Option(help="Of what is printed.")] = Format.text,
+    format: Format = "text",
 ) -> None:
     """What differs between two runs: parameters, code, packages, machine, inputs, scores.
 
@@ -254,7 +236,7 @@ def diff(
 
     with _exit_status():
         found = compare(first, second)
-        text = json.dumps(found, indent=2) if format == Format.json else format_difference(found)
+        text = json.dumps(found, indent=2) if format == "json" else format_difference(found)
         typer.echo(text)
         _report(found["problems"])
 

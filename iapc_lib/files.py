@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -26,23 +27,16 @@ def fingerprint(value: Any) -> str:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes it when the block ends without an error.
+def writing(path: Path) -> Iterator[None]:
+    """What goes wrong while a file or folder is written becomes an error that names it.
 
     Raises:
-        FileError: the file cannot be written (no permission, disk full).
+        FileError: it cannot be written (no permission, disk full).
     """
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
-        )
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        yield
+    except FileError:
+        raise  # of something in it, which it names
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch.save reports a full disk as a RuntimeError, safetensors as its own.
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
@@ -51,6 +45,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
             f"{free_megabytes(existing_parent(path.parent)):.0f} MB free on the disk); "
             "what was finished before is kept: make room or choose another folder and run again"
         ) from error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes it when the block ends without an error.
+
+    Raises:
+        FileError: the file cannot be written (no permission, disk full).
+    """
+    temporary = None
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(
+                dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
+            )
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -74,8 +89,20 @@ def read_json(path: Path) -> Any:
         raise FileError(f"{path}: cannot be read ({error}); delete it to make it again") from None
 
 
+def file_state(path: Path) -> tuple[str, int, int, int, int]:
+    """Absolute path, inode, bytes, and the times of the last change: any write alters one."""
+    seen = path.stat()
+    times = seen.st_mtime_ns, seen.st_ctime_ns
+    return str(path.absolute()), seen.st_ino, seen.st_size, *times
+
+
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """SHA-256 of a file's bytes, in hex; one that has not changed since is not read again."""
+    return _hash(path, file_state(path))
+
+
+@functools.lru_cache(maxsize=256)
+def _hash(path: Path, _state: tuple) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

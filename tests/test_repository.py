@@ -62,15 +62,6 @@ def test_notebooks_are_executed_small_and_take_their_parameters(name, parameters
     assert not any(o["output_type"] == "error" for c in code for o in c["outputs"])
 
 
-def test_library_modules_can_be_read_in_one_sitting():
-    long = {
-        str(path.relative_to(PROJECT)): lines
-        for path in (PROJECT / "iapc_lib").rglob("*.py")
-        if (lines := len(path.read_text().splitlines())) > 350
-    }
-    assert not long
-
-
 @pytest.mark.parametrize("name", ["gta5", "synthia"])
 def test_every_key_of_the_real_presets_says_what_it_is_and_where_its_value_comes_from(name):
     preset = (PROJECT / "papermill_runs" / f"{name}.yaml").read_text()

@@ -1,4 +1,4 @@
-"""Presets: how a run's configuration is read from YAML, and where the project's paths begin.
+"""Presets: how a run's configuration is read from YAML, and where each of its fields is from.
 
 A preset is a YAML file of `papermill_runs/` with the four keys that every notebook takes as its
 parameters: `config` (the fields of `RunConfig`), `seed`, `overrides` (dotted keys) and `out`.
@@ -69,7 +69,8 @@ def _as_preset(about: Path) -> dict[str, Any]:
 def read_record(about: Path) -> dict[str, Any]:
     """What a run's `run.json` says: `config`, `hardware` and `origin`, and what else it has.
 
-    Fields that earlier versions had and this one has not (`GONE`) are dropped.
+    Fields that earlier versions had and this one has not (`GONE`) are dropped. `origin` is None where
+    it was not recorded yet.
 
     Raises:
         ConfigError: it is not there, cannot be read, or is not the record of a run.
@@ -83,8 +84,9 @@ def read_record(about: Path) -> dict[str, Any]:
         reason = str(error).removeprefix(f"{about}: ").partition(";")[0]
         raise ConfigError(f"{about}: is damaged ({reason}); {_SAME_PARAMETERS}") from None
     parts = record if isinstance(record, dict) else {}
-    parts = {"hardware": {}, "origin": {}, **parts}
-    if not all(isinstance(parts.get(key), dict) for key in ("config", "hardware", "origin")):
+    parts = {"hardware": {}, "origin": None, **parts}
+    kinds = {"config": dict, "hardware": dict, "origin": dict | None}
+    if not all(isinstance(parts.get(key), kind) for key, kind in kinds.items()):
         raise ConfigError(f"{about}: is damaged (not the record of a run); {_SAME_PARAMETERS}")
     return parts | {"hardware": known_fields({"hardware": parts["hardware"]})["hardware"]}
 

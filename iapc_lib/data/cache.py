@@ -4,25 +4,22 @@ Decoding PNGs is what holds a GPU back. A copy holds exactly what decoding and r
 at the image's own size too, from which the published code makes its rescaled views: with and
 without a cache a run has the same numbers.
 
-    <folder>/index.jsonl                     what was seen of every image file, a line each
-    <folder>/<two digits>/<key>-<H>x<W>.npy  a copy: (H, W, 3) uint8
+    <folder>/<two digits>/<key>-<H>x<W>-<h>x<w>.npy  a copy of an (H, W) image: (h, w, 3) uint8
 
-The key is a hash of the image file's content: a changed image is another copy, two data sets may
-share one, and a copy is whole or not there. Delete the folder whenever you like.
+The key is a hash of what the system says of the image file, whose every change alters it: a changed
+image is another copy. A copy is whole or not there. Delete the folder whenever you like.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -32,7 +29,14 @@ from tqdm.auto import tqdm
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.images import read_image, resize_image
 from iapc_lib.data.layouts import CachedImage, DataError, Record
-from iapc_lib.files import FileError, atomic_path, file_hash, free_megabytes
+from iapc_lib.files import (
+    FileError,
+    atomic_path,
+    file_state,
+    fingerprint,
+    free_megabytes,
+    writing,
+)
 from iapc_lib.paths import resolve
 
 HEADER_BYTES = 128
@@ -40,16 +44,6 @@ HEADER_BYTES = 128
 
 Size = tuple[int, int]
 """(height, width)."""
-
-
-class _Seen(NamedTuple):
-    """What the index knows of an image file."""
-
-    stat: tuple[int, ...]
-    """Inode, bytes, and the times of the last change: any write to the file alters one."""
-    key: str
-    size: Size
-    """(H, W) of the image."""
 
 
 def training_sizes(config: RunConfig, domain: str) -> tuple[list[Size], bool]:
@@ -87,42 +81,27 @@ def cached_records(
         DataError: an image cannot be read; names the file.
         FileError: the disk cannot hold the copies, or the folder cannot be written.
     """
-    try:
-        if missing_bytes(records, folder, sizes, original) == 0:
-            seen = _read_index(folder)
-            made = [
-                _copies(folder, seen[str(record.image.absolute())], sizes, original)
-                for record in records
-            ]
-        else:
+    if missing_bytes(records, folder, sizes, original):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with _writing(folder):
-                made = _make_all(records, folder, sizes, original)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be written ({error.strerror})") from error
-    return [replace(record, copies=copies) for record, copies in zip(records, made, strict=True)]
+            with _alone(folder):
+                _make_missing(records, folder, sizes, original)
+    copies = _all_copies(records, folder, sizes, original)
+    return [replace(record, copies=its) for record, its in zip(records, copies, strict=True)]
 
 
 def missing_bytes(
     records: Sequence[Record], folder: Path, sizes: Sequence[Size], original: bool = False
 ) -> int:
     """Bytes that the copies of these records would still take; reads no image but its header."""
-    seen, total = _read_index(folder), 0
-    for record in records:
-        known = seen.get(str(record.image.absolute()))
-        if known is not None and known.stat == _stat(record.image):
-            files = _copies(folder, known, sizes, original).files
-            total += sum(_bytes(size) for size, path in files.items() if not _is_whole(path, size))
-        else:
-            own = [_header_size(record.image)] if original else []
-            total += sum(_bytes(size) for size in {*sizes, *own})
-    return total
+    return sum(map(_missing_bytes, _all_copies(records, folder, sizes, original)))
 
 
-def _make_all(
+def _make_missing(
     records: Sequence[Record], folder: Path, sizes: Sequence[Size], original: bool
-) -> list[CachedImage]:
-    seen, missing = _read_index(folder), missing_bytes(records, folder, sizes, original)
+) -> None:
+    copies = _all_copies(records, folder, sizes, original)
+    missing = sum(map(_missing_bytes, copies))
     if (free := free_megabytes(folder)) < missing / 1e6:
         raise FileError(
             f"{folder}: the cache needs {missing / 1e9:.1f} GB more, the disk has "
@@ -130,73 +109,74 @@ def _make_all(
         )
     for torn in folder.glob("*/.*.npy"):
         torn.unlink()  # of a writer that was killed
+
+    def make(record: Record) -> None:
+        key, image = _key(record.image), read_image(record.image)
+        original_size = (image.height, image.width)
+        for size, path in _copies(folder, key, original_size, sizes, original).files.items():
+            if _is_whole(path, size):
+                continue
+            pixels = image if size == original_size else resize_image(image, size)
+            if _key(record.image) != key:
+                raise DataError(f"{record.image}: changed while it was read")
+            with atomic_path(path) as temporary:
+                np.save(temporary, np.asarray(pixels))
+
+    wanted = [r for r, its in zip(records, copies, strict=True) if _missing_bytes(its)]
     # Decoders let go of Python's lock: threads use all cores.
     with (
-        (folder / "index.jsonl").open("a") as index,
         ThreadPoolExecutor(os.cpu_count()) as pool,
         tqdm(
-            total=len(records),
+            total=len(wanted),
             desc=f"Image cache, {missing / 1e9:.1f} GB to make",
             unit="image",
             leave=False,
             disable=None,
         ) as bar,
     ):
-
-        def make(record: Record) -> tuple[Record, _Seen]:
-            return record, _make(record, folder, sizes, original, seen)
-
-        made = []
         try:
-            for record, known in pool.map(make, records):
-                name = str(record.image.absolute())
-                if seen.get(name) != known:
-                    seen[name] = known
-                    index.write(json.dumps([name, *known]) + "\n")
-                    index.flush()
-                made.append(_copies(folder, known, sizes, original))
+            for _ in pool.map(make, wanted):
                 bar.update()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return made
 
 
-def _make(
-    record: Record,
-    folder: Path,
-    sizes: Sequence[Size],
-    original: bool,
-    seen: dict[str, _Seen],
-) -> _Seen:
-    """Makes the copies of a record that are missing."""
-    known, stat, image = seen.get(str(record.image.absolute())), _stat(record.image), None
-    if known is None or known.stat != stat:
-        image = read_image(record.image)
-        known = _Seen(stat, _key(record.image), (image.height, image.width))
-    for size, path in _copies(folder, known, sizes, original).files.items():
-        if _is_whole(path, size):
-            continue
-        image = image or read_image(record.image)
-        pixels = image if size == known.size else resize_image(image, size)
-        if _stat(record.image) != stat:
-            raise DataError(f"{record.image}: changed while it was read")
-        with atomic_path(path) as temporary:
-            np.save(temporary, np.asarray(pixels))
-    return known
+def _all_copies(
+    records: Sequence[Record], folder: Path, sizes: Sequence[Size], original: bool
+) -> list[CachedImage]:
+    """The copies of every record, those that are still to be made included."""
+    name = re.compile(r"(\w+)-(\d+)x(\d+)-\d+x\d+\.npy")
+    names = [match for path in folder.glob("*/*.npy") if (match := name.fullmatch(path.name))]
+    known = {match[1]: (int(match[2]), int(match[3])) for match in names}
+    found = []
+    for record in records:
+        key = _key(record.image)
+        size = known.get(key) or _header_size(record.image)
+        found.append(_copies(folder, key, size, sizes, original))
+    return found
+
+
+def _copies(
+    folder: Path, key: str, original_size: Size, sizes: Sequence[Size], original: bool
+) -> CachedImage:
+    wanted = {*map(tuple, sizes), *([original_size] if original else [])}
+    name = f"{key}-{original_size[0]}x{original_size[1]}"
+    return CachedImage(
+        original_size, {(h, w): folder / key[:2] / f"{name}-{h}x{w}.npy" for h, w in sorted(wanted)}
+    )
 
 
 def _key(path: Path) -> str:
-    """Stands for the content of an image file and the library that decodes it."""
-    return hashlib.sha256(f"{file_hash(path)} {PIL.__version__}".encode()).hexdigest()[:32]
+    """Stands for an image file as it is now, and for the library that decodes it."""
+    try:
+        return fingerprint([file_state(path), PIL.__version__])
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _copies(folder: Path, known: _Seen, sizes: Sequence[Size], original: bool) -> CachedImage:
-    wanted = {*map(tuple, sizes), *([known.size] if original else [])}
-    shard = folder / known.key[:2]
-    return CachedImage(
-        known.size, {(h, w): shard / f"{known.key}-{h}x{w}.npy" for h, w in sorted(wanted)}
-    )
+def _missing_bytes(copies: CachedImage) -> int:
+    return sum(_bytes(size) for size, path in copies.files.items() if not _is_whole(path, size))
 
 
 def _bytes(size: Size) -> int:
@@ -208,6 +188,7 @@ def _is_whole(path: Path, size: Size) -> bool:
 
 
 def _header_size(path: Path) -> Size:
+    """(H, W) in the file's header: without its turn, which moves no byte more or less."""
     try:
         with PIL.Image.open(path) as image:
             return image.height, image.width
@@ -216,28 +197,8 @@ def _header_size(path: Path) -> Size:
         return image.height, image.width
 
 
-def _stat(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _read_index(folder: Path) -> dict[str, _Seen]:
-    """Absolute path of an image file -> what was seen of it last."""
-    seen, index = {}, folder / "index.jsonl"
-    for line in index.read_text().splitlines() if index.exists() else []:
-        try:
-            name, stat, key, size = json.loads(line)
-        except ValueError:
-            continue  # torn by a kill: that image is looked at again
-        seen[name] = _Seen(tuple(stat), key, tuple(size))
-    return seen
-
-
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -169,10 +169,10 @@ def _reason(error: Exception) -> str:
     return f"cannot be read as an image ({' '.join(str(error).split())})"
 
 
-def size_like(image: Image.Image, shorter_side: int) -> tuple[int, int]:
+def size_like(image: Image.Image, shorter_side: float) -> tuple[int, int]:
     """(height, width) with an image's proportions and a shorter side of so many pixels."""
     factor = shorter_side / min(image.size)
-    return round(image.height * factor), round(image.width * factor)
+    return max(round(image.height * factor), 1), max(round(image.width * factor), 1)
 
 
 def resize_image(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -225,6 +225,24 @@ def to_channels(labels: np.ndarray, classes: ClassSet) -> Tensor:
 def every_nth(items: Sequence[T], limit: int) -> list[T]:
     """At most `limit` items, evenly spread over them."""
     return list(items[:: -(-len(items) // limit)]) if items else []
+
+
+class Mapped(Dataset):
+    """What a function makes of every item; processes that load batches share the work.
+
+    Args:
+        items: a sequence.
+        function: of one item; a process must be able to receive it, so no lambda.
+    """
+
+    def __init__(self, items: Sequence[T], function: Callable[[T], Any]):
+        self.items, self.function = items, function
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.function(self.items[index])
 
 
 class ImageDataset(Dataset):

@@ -65,8 +65,8 @@ class SourceDataset(Dataset):
         record = self.records[index]
         scale = rng.uniform(*self.config.scale_range)
         size = tuple(round(side * scale) for side in self.config.image_size)
-        pixels, own_size = read_resized(record, size)
-        label = resize_label(read_label(record, own_size), size)
+        pixels, original_size = read_resized(record, size)
+        label = resize_label(read_label(record, original_size), size)
         if rng.random() < self.config.blur_probability:
             blur = ImageFilter.GaussianBlur(rng.random())
             pixels = np.asarray(Image.fromarray(pixels).filter(blur))

@@ -1,8 +1,7 @@
-"""Charts of scores, curves and distributions."""
+"""Charts of one run: scores, curves and distributions."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from iapc_lib.classes import IGNORE, NAMES, PALETTE
 from iapc_lib.method.objective import TERMS
 
 COLORS = sns.color_palette("colorblind")
@@ -23,11 +21,6 @@ def _axes(width: float = 7.0, height: float = 3.2) -> plt.Axes:
     figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
     sns.despine(figure)
     return axes
-
-
-def class_frequencies(shares: pd.DataFrame) -> Figure:
-    """Share of pixels by class (index) and data set (columns), in per cent, on a log scale."""
-    return bars_by_class(shares, "share of pixels (%)", log=True)
 
 
 def bars_by_class(table: pd.DataFrame, label: str, log: bool = False) -> Figure:
@@ -47,10 +40,27 @@ def bars_by_class(table: pd.DataFrame, label: str, log: bool = False) -> Figure:
     return axes.figure
 
 
-def curves(table: pd.DataFrame, x: str, y: str) -> Figure:
-    """The columns of a table as lines over its index; `x` and `y` name the axes."""
+def curves(
+    lines: pd.DataFrame | Mapping[str, pd.Series],
+    x: str,
+    y: str,
+    levels: Mapping[str, float] | None = None,
+    marker: str = "",
+) -> Figure:
+    """Lines over their indices, and dashed levels.
+
+    Args:
+        lines: numbers by name; each may have an index of its own.
+        x: name of the axis.
+        y: the same.
+        levels: values by name that have no index, such as scores of rows that are not trained.
+        marker: matplotlib's, at every value; for lines of few values.
+    """
     axes = _axes()
-    table.plot(ax=axes, color=COLORS, linewidth=1.6)
+    for number, (name, line) in enumerate(lines.items()):
+        axes.plot(line.index, line, marker=marker, lw=1.6, color=COLORS[number], label=name)
+    for number, (name, value) in enumerate((levels or {}).items()):
+        axes.axhline(value, color=str(0.25 + 0.35 * number), linestyle="--", label=name)
     axes.set(xlabel=x, ylabel=y)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
@@ -75,17 +85,6 @@ def color_histograms(pixels: Mapping[str, np.ndarray]) -> Figure:
     grid[0].legend(frameon=False, fontsize=8)
     sns.despine(figure)
     return figure
-
-
-def learning_rates(curves: Mapping[str, Sequence[float]]) -> Figure:
-    """Schedules side by side: the rate of every step, relative to each schedule's largest."""
-    axes = _axes()
-    for number, (name, rates) in enumerate(curves.items()):
-        share = np.arange(len(rates)) / len(rates)
-        axes.plot(share, np.asarray(rates) / max(rates), color=COLORS[number], label=name)
-    axes.set(xlabel="share of the training", ylabel="rate / largest rate", ylim=(0, 1.05))
-    axes.legend(frameon=False, fontsize=8)
-    return axes.figure
 
 
 def confusion_map(confusion: np.ndarray, names: Sequence[str]) -> Figure:
@@ -170,30 +169,6 @@ def gradient_norms(norms: pd.DataFrame) -> Figure:
     return axes.figure
 
 
-def score_over_time(
-    curves: Mapping[str, Sequence[tuple[int, float]]], reference: Mapping[str, float]
-) -> Figure:
-    """mIoU on `dev` by step.
-
-    Args:
-        curves: (step, mIoU in per cent) of every method.
-        reference: mIoU of rows without steps, drawn as dashed lines.
-    """
-    axes = _axes()
-    for number, (name, points) in enumerate(curves.items()):
-        axes.plot(*zip(*points, strict=True), marker="o", color=COLORS[number], label=name)
-    for number, (name, value) in enumerate(reference.items()):
-        axes.axhline(value, color=str(0.25 + 0.35 * number), linestyle="--", label=name)
-    axes.set(xlabel="step", ylabel="mIoU on dev (%)")
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return axes.figure
-
-
-def iou_by_class(table: pd.DataFrame) -> Figure:
-    """IoU in per cent: rows of `tables.iou_table` as columns of dots, one line a class."""
-    return dots_by_class(table, "IoU (%)", (-2, 100))
-
-
 def dots_by_class(table: pd.DataFrame, label: str, limits: tuple[float, float]) -> Figure:
     """The rows of a table as dots, one line a class (its columns).
 
@@ -230,18 +205,6 @@ def iou_change(before: pd.Series, after: pd.Series) -> Figure:
     axes.barh(change.index, change, color=[RIGHT if value >= 0 else WRONG for value in change])
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set(xlabel="change of IoU (points)")
-    return axes.figure
-
-
-def miou_bars(summary: pd.DataFrame) -> Figure:
-    """Mean mIoU with its standard deviation by row, one group a scenario; see `seeds_table`."""
-    mean, std = summary["mean"].unstack("scenario"), summary["std"].unstack("scenario")
-    mean = mean.reindex(summary.index.get_level_values("row").unique())
-    axes = _axes(8, 3.4)
-    mean.plot.bar(ax=axes, yerr=std.reindex(mean.index), color=COLORS, capsize=3, rot=0)
-    axes.set(ylabel="mIoU on val (%)", xlabel="")
-    axes.set_xticklabels([textwrap.fill(row, 14) for row in mean.index])
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncol=4)
     return axes.figure
 
 
@@ -292,36 +255,4 @@ def agreement_by_class(shares: pd.DataFrame) -> Figure:
     axes.invert_yaxis()  # classes and bars in the order of the table, from the top
     axes.set(xlabel="share of pixels (%)", ylabel="", xlim=(0, 100))
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return axes.figure
-
-
-def projection(
-    points: np.ndarray, labels: np.ndarray, prototypes: np.ndarray, prototype_labels: np.ndarray
-) -> Figure:
-    """Features in two dimensions, coloured by class, with the prototypes as named stars.
-
-    Args:
-        points: (P, 2) float.
-        labels: (P,) train ids, 255 is grey.
-        prototypes: (Q, 2) float.
-        prototype_labels: (Q,) train ids.
-    """
-    axes = _axes(8, 5)
-    colors = np.where((labels == IGNORE)[:, None], 170, PALETTE[labels]) / 255
-    axes.scatter(*points.T, c=colors, s=10, linewidths=0)
-    for point, label in zip(prototypes, prototype_labels, strict=True):
-        axes.scatter(
-            *point,
-            color=PALETTE[label] / 255,
-            s=190,
-            marker="*",
-            edgecolors="black",
-            zorder=3,
-            label=NAMES[label],
-        )
-    # Beside the axes: names at the stars would cover one another where classes are close.
-    axes.legend(
-        title="prototypes", frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5)
-    )
-    axes.set(xlabel="first component", ylabel="second component")
     return axes.figure

@@ -5,10 +5,10 @@ number; the optimiser; one update. It needs torch and the table of classes, no r
 policy and no file: the folder can be lifted into another project.
 """
 
-from iapc_lib.method.settings import Fidelity, Losses, Model, Optimizer, StepSettings  # isort: skip
-from iapc_lib.method.deeplab import DeepLabV2, Prediction, network_input, upsample  # isort: skip
-from iapc_lib.method.importance import importance_map  # isort: skip
-from iapc_lib.method.prototypes import (  # isort: skip
+from iapc_lib.method.settings import Fidelity, Losses, Model, Optimizer, StepSettings
+from iapc_lib.method.deeplab import DeepLabV2, Prediction, network_input, upsample
+from iapc_lib.method.importance import importance_map
+from iapc_lib.method.prototypes import (
     class_prototypes,
     memory_prototypes,
     moving_prototypes,
@@ -18,7 +18,7 @@ from iapc_lib.method.prototypes import (  # isort: skip
     scrambled_2023,
     used_prototypes,
 )
-from iapc_lib.method.losses import (  # isort: skip
+from iapc_lib.method.losses import (
     class_counts,
     class_weights,
     entropy_map,
@@ -28,14 +28,14 @@ from iapc_lib.method.losses import (  # isort: skip
     prototype_symmetric_loss,
     weighted_cross_entropy,
 )
-from iapc_lib.method.objective import TERMS, LossTerms, iapc_losses  # isort: skip
-from iapc_lib.method.optimizer import (  # isort: skip
+from iapc_lib.method.objective import TERMS, LossTerms, iapc_losses
+from iapc_lib.method.optimizer import (
     learning_rate,
     make_optimizer,
     parameter_visits,
     set_learning_rate,
 )
-from iapc_lib.method.step import (  # isort: skip
+from iapc_lib.method.step import (
     Networks,
     StepResult,
     adaptation_step,
@@ -43,45 +43,3 @@ from iapc_lib.method.step import (  # isort: skip
     descend,
     update_memory,
 )
-
-__all__ = [
-    "TERMS",
-    "DeepLabV2",
-    "Fidelity",
-    "LossTerms",
-    "Losses",
-    "Model",
-    "Networks",
-    "Optimizer",
-    "Prediction",
-    "StepResult",
-    "StepSettings",
-    "adaptation_step",
-    "class_counts",
-    "class_prototypes",
-    "class_weights",
-    "clean_forward",
-    "descend",
-    "entropy_map",
-    "iapc_losses",
-    "importance_aware_loss",
-    "importance_map",
-    "information_maximization_loss",
-    "learning_rate",
-    "make_optimizer",
-    "memory_prototypes",
-    "moving_prototypes",
-    "network_input",
-    "parameter_visits",
-    "prototype_enhanced_loss",
-    "prototype_labels",
-    "prototype_similarity",
-    "prototype_symmetric_loss",
-    "resample_labels",
-    "scrambled_2023",
-    "set_learning_rate",
-    "update_memory",
-    "upsample",
-    "used_prototypes",
-    "weighted_cross_entropy",
-]

@@ -27,16 +27,16 @@ def load_weights(network: DeepLabV2, weights: dict[str, Tensor], path: Path) -> 
     Raises:
         CheckpointError: an entry is missing, unknown or of another shape; names the first ones.
     """
-    own = network.state_dict()
+    expected = network.state_dict()
     # Files from before torch 0.4.1 have no BatchNorm counters, which no forward reads.
-    counters = {n: v for n, v in own.items() if n.endswith(".num_batches_tracked")}
+    counters = {n: v for n, v in expected.items() if n.endswith(".num_batches_tracked")}
     weights = {**counters, **weights}
-    problems = [f"{name} is missing" for name in own if name not in weights]
-    problems += [f"{name} is unknown" for name in weights if name not in own]
+    problems = [f"{name} is missing" for name in expected if name not in weights]
+    problems += [f"{name} is unknown" for name in weights if name not in expected]
     problems += [
-        f"{name} has shape {list(weights[name].shape)}, not {list(own[name].shape)}"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
+        f"{name} has shape {list(weights[name].shape)}, not {list(expected[name].shape)}"
+        for name in expected
+        if name in weights and weights[name].shape != expected[name].shape
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
+from tabulate import tabulate
 from tqdm.auto import tqdm
 
 from iapc_lib.classes import NAMES, NUM_CLASSES
@@ -124,30 +124,29 @@ def check(config: RunConfig, folder: Path, limit: int | None = None) -> Check:
 
 def format_check(found: Check) -> str:
     """The check as tables: files of every split, share of the classes, the machine, notes."""
-    files = pd.DataFrame(
-        [
-            {
-                "split": split.name,
-                "images": split.found,
-                "read": split.read,
-                "labelled": "no" if split.pixels is None else "yes",
-                "unusable": len(split.problems),
-                "sizes": _sizes(split.sizes),
-            }
-            for split in found.splits
-        ]
-    )
-    labelled = [split for split in found.splits if split.pixels is not None]
-    shares = pd.DataFrame(
-        {s.name: 100 * s.pixels[:NUM_CLASSES] / s.pixels.sum() for s in labelled}, index=NAMES
-    )
+    files = [
+        {
+            "split": split.name,
+            "images": split.found,
+            "read": split.read,
+            "labelled": "no" if split.pixels is None else "yes",
+            "unusable": len(split.problems),
+            "sizes": _sizes(split.sizes),
+        }
+        for split in found.splits
+    ]
+    labelled = {s.name: s.pixels for s in found.splits if s.pixels is not None}
+    shares = [
+        (name, *(100 * pixels[number] / pixels.sum() or None for pixels in labelled.values()))
+        for number, name in enumerate(NAMES)
+    ]
     parts = [
-        files.to_string(index=False) if found.splits else "",
+        tabulate(files, headers="keys", tablefmt="plain"),
         "share of pixels in per cent, - for none\n"
-        + shares.replace(0, np.nan).to_string(float_format="{:.2f}".format, na_rep="-")
+        + tabulate(shares, ["", *labelled], "plain", floatfmt=".2f", missingval="-")
         if labelled
         else "",
-        "\n".join(f"{name:<8} {text}" for name, text in found.machine),
+        tabulate(found.machine, tablefmt="plain"),
         "\n".join(f"note: {note}" for note in found.notes),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -334,12 +333,14 @@ def _cache_megabytes(config: RunConfig, folder: Path, found: Check) -> float:
     """What the image cache would still write, in MB; counted with the run if on the same disk."""
     if config.hardware.cache is None or found.problems or config.miniature is not None:
         return 0.0
-    cache, missing = resolve(config.hardware.cache), 0
+    cache = resolve(config.hardware.cache)
+    training = {"target": target_records(config, "train", labels=False)}
     if config.source.layout and not config.source.checkpoint:
-        records, _ = source_records(config)
-        missing += missing_bytes(records, cache, *training_sizes(config, "source"))
-    records = target_records(config, "train", labels=False)
-    missing += missing_bytes(records, cache, *training_sizes(config, "target"))
+        training["source"] = source_records(config)[0]
+    missing = sum(
+        missing_bytes(records, cache, *training_sizes(config, domain))
+        for domain, records in training.items()
+    )
     free = free_megabytes(existing_parent(cache))
     found.machine.append(
         ("cache", f"{missing / 1e6:.0f} MB to make, of {free:.0f} MB free at {cache}")

@@ -18,6 +18,7 @@ from iapc_lib.files import file_hash, read_json, write_json
 from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.pipeline import stages
 from iapc_lib.runs.folder import Run
+from iapc_lib.runs.provenance import stages_provenance
 from iapc_lib.runs.records import RESULTS_FORMAT
 
 
@@ -97,7 +98,7 @@ def run_results(run: Run) -> dict[str, Any]:
         "provenance": {
             **run.provenance(),
             "origin": read_json(run.path("run.json")).get("origin"),
-            "stages": run.stage_provenance(),
+            "stages": stages_provenance(run.folder),
         },
     }
     write_json(run.path("results.json"), table)

@@ -25,11 +25,11 @@ from iapc_lib.pipeline.checking import CannotStart, preflight
 from iapc_lib.runs.folder import (
     LOCK_WAIT_SECONDS,
     Run,
-    code_version,
     open_run,
     read_run,
 )
-from iapc_lib.runs.sharing import run_beside, take_over
+from iapc_lib.runs.provenance import code_version
+from iapc_lib.runs.sharing import reuse_stages, sibling_run
 
 REFUSALS = (ConfigError, DataError, CheckpointError, FileError, CannotStart)
 """What is raised before any work when a run cannot start; each says why."""
@@ -100,11 +100,11 @@ def run_notebooks(
     taken_from = read_run(given) if given else None
     run = open_run(config, out or given_out, origin=origin)
     if not given and makes_one_row:
-        taken_from = run_beside(run)
+        taken_from = sibling_run(run)
     gpu = claimed_gpu() if run.machine.device.type == "cuda" else nullcontext()
     with run.lock(".runner.lock", -1 if wait else LOCK_WAIT_SECONDS), gpu:
         if taken_from:
-            take_over(run, taken_from, unfinished=continue_from is not None)
+            reuse_stages(run, taken_from, unfinished=continue_from is not None)
         preflight(run)
         names = NOTEBOOKS[: NOTEBOOKS.index(until or NOTEBOOKS[-1]) + 1]
         parameters = {

@@ -24,14 +24,13 @@ from iapc_lib.data.layouts import (
     target_records,
 )
 from iapc_lib.data.miniature import write_world
-from iapc_lib.files import atomic_path, file_hash, read_json, write_json
+from iapc_lib.files import atomic_path, file_hash, read_json, write_json, writing
 from iapc_lib.networks.checkpoints import load_network, load_ready, save_network
 from iapc_lib.networks.imagenet import imagenet_file
 from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.paths import resolve
 from iapc_lib.rows import ROWS, Row
 from iapc_lib.runs.folder import Run
-from iapc_lib.runs.records import RunFolderError
 from iapc_lib.training.adapt import adapt
 from iapc_lib.training.batchnorm import recompute_batchnorm
 from iapc_lib.training.monitor import LOOKS_PER_RUN, Monitor
@@ -46,7 +45,7 @@ def data(run: Run) -> dict[str, Path]:
     There is no `source` where a checkpoint is all that is left of it.
 
     Raises:
-        RunFolderError: the folder of the drawings cannot be written.
+        FileError: the folder of the drawings cannot be written.
     """
     config = run.config
     domains = ("source", "target") if config.source.layout else ("target",)
@@ -59,15 +58,13 @@ def data(run: Run) -> dict[str, Path]:
         }
         for domain, root in roots.items():
             layout = getattr(config, domain).layout
-            try:
+            with writing(root):
                 root.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(root.with_name(f".{root.name}.lock")):
                     if not root.exists():
                         write_world(
                             layout, root, counts=counts[domain], size=mini.size, seed=mini.seed
                         )
-            except OSError as error:
-                raise RunFolderError(f"{root}: cannot be written ({error.strerror})") from error
     return roots
 
 

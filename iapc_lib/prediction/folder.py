@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from iapc_lib.classes import CITYSCAPES_ID_OF_TRAIN, colorize
-from iapc_lib.data.images import read_image, write_train_ids
+from iapc_lib.data.images import Mapped, read_image, write_train_ids
 from iapc_lib.data.layouts import DataError, image_paths, label_name
-from iapc_lib.files import FileError, atomic_path, read_json, write_json
+from iapc_lib.files import FileError, atomic_path, read_json, write_json, writing
 from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.prediction.image import (
     LabelMap,
@@ -26,26 +26,6 @@ from iapc_lib.prediction.image import (
     decide,
     network_images,
 )
-
-
-class _Images(Dataset):
-    """An item is (position, the tensors for the network, (H, W, 3) uint8 RGB).
-
-    Of an unreadable file it is (position, the reason, None).
-    """
-
-    def __init__(self, paths: Sequence[Path], settings: PredictionSettings):
-        self.paths, self.settings = paths, settings
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int):
-        try:
-            image = read_image(self.paths[index])
-        except DataError as error:
-            return index, str(error), None
-        return index, network_images(image, self.settings), np.asarray(image)
 
 
 def predict_folder(
@@ -112,7 +92,8 @@ def predict_folder(
 
     def work() -> Iterator[str]:
         yield from problems
-        dataset = _Images([path for path, _ in missing], settings)
+        numbered = list(enumerate(path for path, _ in missing))
+        dataset = Mapped(numbered, partial(_read, settings=settings))
         loader = ready.machine.load(dataset, batch_size, collate=list)
         done = len(paths) - len(missing)
         # No bar in a log file, where it would run into the lines about skipped files.
@@ -133,6 +114,19 @@ def predict_folder(
                     bar.update(len(items))
 
     return len(paths) + len(problems), work()
+
+
+def _read(numbered: tuple[int, Path], settings: PredictionSettings) -> tuple:
+    """(position, the tensors for the network, (H, W, 3) uint8 RGB).
+
+    Of an unreadable file it is (position, the reason, None).
+    """
+    index, path = numbered
+    try:
+        image = read_image(path)
+    except DataError as error:
+        return index, str(error), None
+    return index, network_images(image, settings), np.asarray(image)
 
 
 def _shapes(item) -> Any:
@@ -156,20 +150,17 @@ def _unique_names(names: list[str]) -> list[str]:
 def _claim(out: Path, record: dict[str, Any]) -> None:
     """Makes `out` the folder of these settings; refuses one that belongs to others."""
     description = out / "predict.json"
-    try:
-        if description.exists():
-            if read_json(description) != record:
-                raise FileError(
-                    f"{out}: holds predictions of another checkpoint or other settings (see "
-                    f"{description.name}); name another folder"
-                )
-        elif out.exists() and any(out.iterdir()):
+    if description.exists():
+        if read_json(description) != record:
+            raise FileError(
+                f"{out}: holds predictions of another checkpoint or other settings (see "
+                f"{description.name}); name another folder"
+            )
+        return
+    with writing(out):
+        if out.exists() and any(out.iterdir()):
             raise FileError(f"{out}: is not empty and holds no predictions; name another folder")
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            write_json(description, record)
-    except OSError as error:
-        raise FileError(f"{out}: cannot be written ({error.strerror})") from None
+        write_json(description, record)
 
 
 def _write(out: Path, name: str, pixels, made: LabelMap, kinds, ids: str) -> None:

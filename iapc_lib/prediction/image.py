@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from iapc_lib.classes import ClassSet
-from iapc_lib.data.images import resize_image, to_tensor
+from iapc_lib.data.images import resize_image, size_like, to_tensor
 from iapc_lib.method.deeplab import upsample
 from iapc_lib.networks.ready import ReadyNetwork
 
@@ -81,14 +81,11 @@ def predict_image(
 
 def network_images(image: Image.Image, settings: PredictionSettings) -> list[Tensor]:
     """The image at every scale, (3, h_s, w_s) uint8 each."""
-    short, long = sorted((image.height, image.width))
-    factor = 1.0
-    if settings.short_side is not None and long <= LARGEST_ASPECT * short:
-        factor = settings.short_side / short
-    sizes = [
-        tuple(max(round(side * factor * scale), 1) for side in (image.height, image.width))
-        for scale in settings.scales
-    ]
+    short, long = sorted(image.size)
+    wanted = settings.short_side
+    if wanted is None or long > LARGEST_ASPECT * short:
+        wanted = short
+    sizes = [size_like(image, wanted * scale) for scale in settings.scales]
     return [
         to_tensor(image if size == (image.height, image.width) else resize_image(image, size))
         for size in sizes

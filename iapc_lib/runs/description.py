@@ -12,7 +12,7 @@ from typing import Any
 
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import default_values, dotted, preset_path, read_record
-from iapc_lib.files import FileError
+from iapc_lib.files import FileError, fingerprint
 from iapc_lib.runs.records import RunFolderError, notebook_error, read_object
 
 MACHINE = ("device", "processor", "threads", "system", "python")
@@ -24,7 +24,7 @@ SCORES = {"val": "scores", "dev": "dev_scores"}
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
-    """What made a run: JSON-able, and complete; `provenance_text` has it as text.
+    """What made a run: JSON-able, and complete; `description_text` has it as text.
 
     Args:
         folder: a run folder, or its `run.json`.
@@ -104,9 +104,8 @@ def compare(first: str | Path, second: str | Path) -> dict[str, Any]:
         "hardware": _different(*(run["hardware"] or {} for run in runs)),
         **{
             kind: _different(*(_merged(run[kind]) for run in runs))
-            for kind in ("machine", "packages")
+            for kind in ("machine", "packages", "code")
         },
-        "code": _different(*(_merged(run["code"]) for run in runs)),
         "stages": _different(*({s["stage"]: True for s in run["stages"]} for run in runs)),
         "inputs": _different(*_common_inputs(*runs)),
         "scores": {split: _score_differences(*runs, split) for split in SCORES},
@@ -163,14 +162,12 @@ def _how_it_ran(made: Mapping[str, Any]) -> dict[str, Any]:
 
 def _distinct(stages: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     """The different values of the stages, in order, each with the names of its stages."""
-    groups: list[dict[str, Any]] = []
+    groups: dict[str, dict[str, Any]] = {}
     for stage in stages:
-        known = next((group for group in groups if group["value"] == stage[kind]), None)
-        if known is None:
-            groups.append({"value": stage[kind], "stages": [stage["stage"]]})
-        else:
-            known["stages"].append(stage["stage"])
-    return groups
+        value = stage[kind]
+        group = groups.setdefault(fingerprint(value), {"value": value, "stages": []})
+        group["stages"].append(stage["stage"])
+    return list(groups.values())
 
 
 def _notebooks(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iapc_lib.evaluation.tables import unlabelled_table
+from tabulate import tabulate
+
 from iapc_lib.rows import TITLES
 
 
@@ -32,9 +34,7 @@ def format_run(run: Mapping[str, Any], all_fields: bool = False) -> str:
         lines = [f"  {n['notebook']}  {_one_line(n['error'])}" for n in failed]
         paragraphs.append("\n".join(["notebooks that ended with an error", *lines]))
     paragraphs.append(_scores(run["scores"]))
-    if run["unlabelled"]:
-        table = unlabelled_table(run).to_string(float_format=_percent, na_rep="-")
-        paragraphs.append(f"without labels, in per cent\n{table}")
+    paragraphs.append(_unlabelled(run["unlabelled"]))
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
@@ -165,6 +165,16 @@ def _scores(scores: Mapping[str, Mapping[str, Any]]) -> str:
     return f"mIoU in per cent\n{_columns([('', *splits), *rows])}" if rows else ""
 
 
+def _unlabelled(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for measures in rows.values() for name in measures))
+    lines = [
+        (TITLES.get(row, row), *(_percent(measures.get(name)) for name in names))
+        for row, measures in rows.items()
+    ]
+    head = ("", *(name.replace("_", " ") for name in names))
+    return f"without labels, in per cent\n{_columns([head, *lines])}" if rows else ""
+
+
 def _score_differences(scores: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
         (split, TITLES.get(row, row), *map(_percent, score["miou"]), _points(score))
@@ -184,14 +194,16 @@ def _inputs(inputs: Mapping[str, Sequence[Any]]) -> str:
     return _columns([("", "A", "B", "of"), *rows])
 
 
-def _columns(rows: Iterable[Sequence[str]], indent: str = "  ") -> str:
+def _columns(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
     """Aligned columns; numbers to the right, below the first row."""
-    columns = []
-    for column in zip(*rows, strict=True):
-        numbers = all(re.fullmatch(r"-|[-+]?\d[\d.e+-]*", cell) for cell in column[1:])
-        align = str.rjust if numbers and len(column) > 1 else str.ljust
-        columns.append([align(cell, max(map(len, column))) for cell in column])
-    return "\n".join(indent + "  ".join(row).rstrip() for row in zip(*columns, strict=True))
+    numbers = re.compile(r"-|[-+]?\d[\d.e+-]*")
+    align = [
+        "right" if all(map(numbers.fullmatch, column[1:])) else "left"
+        for column in zip(*rows, strict=True)
+    ]
+    # What looks like a number may be a hash.
+    table = tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=align)
+    return textwrap.indent(table, indent)
 
 
 def _value(value: Any) -> str:

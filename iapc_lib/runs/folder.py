@@ -8,7 +8,7 @@ predictions/              predictions during adaptation
 snapshots/                networks during adaptation, where they are kept
 stages/NAME.json          one record a finished stage: its inputs, facts, seconds and provenance
 states/NAME.pt            where an unfinished training goes on; removed when it is done
-logs/                     what can be watched while a training runs; see `logs`
+logs/                     what can be watched while a training runs; see `training.logs`
 figures/, notebooks/      pictures and executed notebooks
 results.json              the scores
 .made                     Snakemake's mark that its job for this folder is done
@@ -17,16 +17,13 @@ results.json              the scores
 from __future__ import annotations
 
 import functools
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from iapc_lib.config.errors import ConfigError
@@ -43,7 +40,7 @@ from iapc_lib.files import read_json, write_json
 from iapc_lib.machine.device import Machine, prepare_machine
 from iapc_lib.machine.memory import PeakMemory
 from iapc_lib.paths import project_root, resolve
-from iapc_lib.runs.provenance import code_version, package_versions, processor
+from iapc_lib.runs.provenance import provenance
 from iapc_lib.runs.records import RUN_FORMAT, RunFolderError
 
 LOCK_WAIT_SECONDS = 15.0
@@ -56,7 +53,7 @@ class Run:
     folder: Path
     config: RunConfig
     seconds_before: float = 0.0
-    """What the running stage took in earlier processes, which were stopped; see `resume`."""
+    """What the running stage took in earlier processes, which were stopped."""
 
     @functools.cached_property
     def machine(self) -> Machine:
@@ -68,32 +65,8 @@ class Run:
         return self.folder.joinpath(*parts)
 
     def provenance(self) -> dict[str, Any]:
-        """Which code, parameters, seed, versions and device make what is made now."""
-        return {
-            "code": code_version(),
-            "config": self.config.model_dump(mode="json"),
-            "config_fingerprint": self.config.fingerprint,
-            "seed": self.config.seed,
-            "python": platform.python_version(),
-            "packages": package_versions(),
-            "system": platform.platform(),
-            "processor": processor(),
-            "threads": torch.get_num_threads(),
-            "device": self.machine.description,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-
-    def stage_provenance(self) -> dict[str, Any]:
-        """What made every finished stage, which may be older than now, and what that took."""
-        records = [read_json(path) for path in sorted(self.path("stages").glob("*.json"))]
-        return {
-            record["stage"]: {
-                **{key: record["provenance"].get(key) for key in ("code", "device", "time")},
-                **{k: v for k, v in record.items() if k not in ("stage", "facts", "provenance")},
-            }
-            for record in records
-            if "provenance" in record
-        }
+        """What makes what is made now; see `provenance.provenance`."""
+        return provenance(self.config, self.machine)
 
     def stage(
         self,

@@ -1,4 +1,4 @@
-"""What a result is made with: the code, the packages, the processor, and the memory it takes."""
+"""What is written with every result: which code, parameters, versions and machine made it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from iapc_lib.config.run_config import RunConfig
+from iapc_lib.files import read_json
+from iapc_lib.machine.device import Machine
 
 PACKAGES = (
     "torch",
@@ -26,16 +31,45 @@ PACKAGES = (
 """Those that touch a number, or what a number is read from and written to."""
 
 
+def provenance(config: RunConfig, machine: Machine) -> dict[str, Any]:
+    """Which code, parameters, seed, versions and machine make what is made now."""
+    return {
+        "code": code_version(),
+        "config": config.model_dump(mode="json"),
+        "config_fingerprint": config.fingerprint,
+        "seed": config.seed,
+        "python": platform.python_version(),
+        "packages": package_versions(),
+        "system": platform.platform(),
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "device": machine.description,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def stages_provenance(folder: Path) -> dict[str, Any]:
+    """What made every finished stage of a run, which may be older than now, and what that took."""
+    records = [read_json(path) for path in sorted(folder.glob("stages/*.json"))]
+    return {
+        record["stage"]: {
+            **{key: record["provenance"].get(key) for key in ("code", "device", "time")},
+            **{k: v for k, v in record.items() if k not in ("stage", "facts", "provenance")},
+        }
+        for record in records
+        if "provenance" in record
+    }
+
+
 @functools.cache
-def code_version() -> dict[str, Any]:
+def code_version(package: Path = Path(__file__).parents[1]) -> dict[str, Any]:
     """The library's version, its git commit, whether it was changed since, and a hash of it.
 
     `modified` is about the library's Python files, those that git does not know yet included; it
     is None where there is no git or no checkout. Notebooks do not count, because executing one
-    changes its file: the run folder has a hash of each one's cells (`runner`). What a modified
+    changes its file: the run folder has a hash of each one's cells. What a modified
     library looked like, only `sources_sha256` tells.
     """
-    package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())

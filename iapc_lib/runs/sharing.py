@@ -24,7 +24,7 @@ SHARED_STAGES = {
 """Stages that come before adaptation, and their files and folders."""
 
 
-def take_over(run: Run, base: Run, unfinished: bool = False) -> list[str]:
+def reuse_stages(run: Run, base: Run, unfinished: bool = False) -> list[str]:
     """Takes what another run has made before its adaptation, unless this run has it.
 
     Args:
@@ -79,7 +79,7 @@ def take_over(run: Run, base: Run, unfinished: bool = False) -> list[str]:
     return taken
 
 
-def run_beside(run: Run) -> Run | None:
+def sibling_run(run: Run) -> Run | None:
     """The run of all rows in the folder beside a variant's, if it has the same settings."""
     folder = run.folder.parent / f"{run.config.scenario}-seed{run.config.seed}"
     if folder == run.folder or not (folder / "stages" / "source_network.json").exists():

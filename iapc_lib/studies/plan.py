@@ -6,16 +6,17 @@ import json
 import os.path
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError
 
 from iapc_lib.config.errors import ConfigError, error_line
-from iapc_lib.config.presets import dotted, load_config, read_variant, variant_path
+from iapc_lib.config.presets import dotted, load_config, read_variant, read_yaml, variant_path
 from iapc_lib.config.run_config import SHARED_FIELDS
 from iapc_lib.method.settings import Count, Section, Seed
-from iapc_lib.paths import project_root
+from iapc_lib.paths import project_root, resolve
 
 Place = Annotated[str, AfterValidator(os.path.expanduser)]
 
@@ -66,12 +67,18 @@ class Study(Section):
         return " ".join(f"--set {quote(f'{key}={json.dumps(value)}')}" for key, value in items)
 
 
-def read_study(fields: Mapping[str, Any]) -> Study:
+def read_study(study: str | Path | Mapping[str, Any]) -> Study:
     """Checks the description of a study, down to the configuration of every run.
+
+    Args:
+        study: its YAML file, or its fields.
 
     Raises:
         ConfigError: with a line for each key, variant or value that is not allowed.
     """
+    fields = study if isinstance(study, Mapping) else read_yaml(resolve(study))
+    if not isinstance(fields, Mapping):
+        raise ConfigError(f"{study}: describes no study (it has no keys)")
     try:
         study = Study.model_validate({k: v for k, v in fields.items() if v is not None})
     except ValidationError as error:
@@ -84,14 +91,15 @@ def read_study(fields: Mapping[str, Any]) -> Study:
         ]
         raise ConfigError("\n".join(lines)) from None
     overrides = dotted(study.overrides)
-    own = _meeting(overrides, OF_THE_STUDY)
-    problems = [f"study: overrides {own} are what the study itself sets"] if own else []
+    problems = []
+    if chosen_here := _overlapping(overrides, OF_THE_STUDY):
+        problems.append(f"study: overrides {chosen_here} are what the study itself sets")
     for variant in study.variants:
         try:
             changes = dotted(read_variant(variant)["overrides"])
-            if changed := _meeting(overrides, changes):
+            if changed := _overlapping(overrides, changes):
                 problems.append(f"study: overrides {changed} are what '{variant}' changes")
-            if shared := _meeting(changes, (*SHARED_FIELDS, *OF_THE_STUDY)):
+            if shared := _overlapping(changes, (*SHARED_FIELDS, *OF_THE_STUDY)):
                 problems.append(
                     f"{variant_path(variant)}: {shared} are the same for all variants, which share "
                     "source network, pseudo-labels and evaluation; make it a preset (a scenario)"
@@ -110,7 +118,7 @@ def read_study(fields: Mapping[str, Any]) -> Study:
     return study
 
 
-def _meeting(keys: Iterable[str], others: Iterable[str]) -> list[str]:
+def _overlapping(keys: Iterable[str], others: Iterable[str]) -> list[str]:
     """The dotted keys that name a field of `others`, a section around one, or a part of one."""
     return sorted(
         key

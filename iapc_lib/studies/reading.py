@@ -1,6 +1,6 @@
 """Many runs: reads every `results.json` under a folder, and says what is not there, and why.
 
-The tables over what was read are those of `study_tables`.
+The tables over what was read are those of `tables`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import Any
 
 import pandas as pd
 
-from iapc_lib.config.errors import ConfigError
-from iapc_lib.config.presets import load_config, read_variant, read_yaml
+from iapc_lib.config.presets import read_variant, with_defaults
 from iapc_lib.config.run_config import SHARED_FIELDS
 from iapc_lib.files import FileError, fingerprint, read_json
 from iapc_lib.paths import resolve
 from iapc_lib.rows import ORDER, title_of
 from iapc_lib.runs.records import RESULTS_FORMAT, notebook_error
-from iapc_lib.studies import plan as batches
+from iapc_lib.studies.plan import Study, read_study
 
 MIOU = ("miou", "miou_19", "miou_16", "miou_13", "miou_11")
 """Columns of means over classes; `miou` is over the classes of the run."""
@@ -87,8 +86,12 @@ class Runs:
         return found
 
 
-def read_runs(folder: str | Path, study: str | Path | Mapping[str, Any] | None = None) -> Runs:
-    """Reads all finished runs under a folder, at any depth.
+def read_runs(
+    folder: str | Path,
+    study: str | Path | Mapping[str, Any] | None = None,
+    depth: int | None = None,
+) -> Runs:
+    """Reads all finished runs under a folder.
 
     What cannot be used is set aside, never an error: files that are damaged, of another format or
     without scores. A row that two runs have for the same scenario and seed is taken from the
@@ -98,6 +101,7 @@ def read_runs(folder: str | Path, study: str | Path | Mapping[str, Any] | None =
         folder: holds run folders, or folders with nothing but their `results.json`.
         study: YAML file of a study, or its fields; names the order of the rows and the runs that
             are expected. None: nothing is.
+        depth: how many levels below `folder` the run folders lie; None: on any.
 
     Raises:
         FileError: there is no such folder.
@@ -106,10 +110,11 @@ def read_runs(folder: str | Path, study: str | Path | Mapping[str, Any] | None =
     folder = resolve(folder)
     if not folder.is_dir():
         raise FileError(f"{folder}: is no folder; name one that holds run folders")
-    expected = None if study is None else _read_study(study)
+    expected = None if study is None else read_study(study)
+    below = "**/" if depth is None else "*/" * depth
     lines: dict[tuple, dict[str, Any]] = {}
     set_aside = []
-    for path in sorted(folder.rglob("results.json")):
+    for path in sorted(folder.glob(f"{below}results.json")):
         place = path.relative_to(folder).as_posix()
         try:
             found = list(_lines(read_json(path), path.parent.relative_to(folder).as_posix()))
@@ -127,17 +132,8 @@ def read_runs(folder: str | Path, study: str | Path | Mapping[str, Any] | None =
     return Runs(
         rows,
         pd.DataFrame(set_aside, columns=["path", "reason"]),
-        _unfinished(folder, rows, [Path(place) for place, _ in set_aside], expected),
+        _unfinished(folder, below, rows, [Path(place) for place, _ in set_aside], expected),
     )
-
-
-def _read_study(study: str | Path | Mapping[str, Any]) -> batches.Study:
-    if isinstance(study, Mapping):
-        return batches.read_study(study)
-    fields = read_yaml(resolve(study))
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{study}: describes no study (it has no keys)")
-    return batches.read_study(fields)
 
 
 def _lines(results: Any, folder: str) -> Iterator[dict[str, Any]]:
@@ -155,7 +151,7 @@ def _lines(results: Any, folder: str) -> Iterator[dict[str, Any]]:
         code = provenance["code"]
         made_by = [code, *(stage["code"] for stage in provenance["stages"].values())]
         commits = sorted({version["git"] for version in made_by if version["git"]})
-        config = _with_defaults(provenance["config"])
+        config = with_defaults(provenance["config"])
         if not (isinstance(results["scenario"], str) and isinstance(results["seed"], int)):
             raise ValueError("damaged: its scenario or seed is none")
         settings = fingerprint(_settings(config))
@@ -178,26 +174,14 @@ def _lines(results: Any, folder: str) -> Iterator[dict[str, Any]]:
                 "seed": results["seed"],
                 "key": results["variant"]["name"] if results["variant"] else row,
                 "title": title_of(results, row),
-                **{name: _number(scores[name]) for name in MIOU},
+                **pd.Series({name: scores[name] for name in MIOU}, dtype=float),
                 **about,
                 # Nothing else matters where nothing is adapted.
                 "settings": shared if row in ("source_only", "bn_recomputed") else settings,
-                **{CLASS_PREFIX + name: _number(value) for name, value in scores["iou"].items()},
+                **pd.Series(scores["iou"], dtype=float).add_prefix(CLASS_PREFIX),
             }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"damaged: lacks a part that results have ({error})") from None
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """A recorded configuration; fields that are newer than it have their defaults."""
-    try:
-        return load_config(config).model_dump(mode="json")
-    except ConfigError:
-        return config
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,7 +224,7 @@ def _grouped(rows: pd.DataFrame, column: str) -> str:
     return " | ".join(", ".join(folders) for folders in groups)
 
 
-def _sorted(rows: pd.DataFrame, study: batches.Study | None) -> pd.DataFrame:
+def _sorted(rows: pd.DataFrame, study: Study | None) -> pd.DataFrame:
     """Lines in the study's order of scenarios and variants, else that of `ORDER`; then by seed."""
     if rows.empty:
         kinds = dict.fromkeys(MIOU, float) | {"seed": int, "modified": bool}
@@ -256,13 +240,13 @@ def _sorted(rows: pd.DataFrame, study: batches.Study | None) -> pd.DataFrame:
 
 
 def _unfinished(
-    folder: Path, rows: pd.DataFrame, set_aside: list[Path], study: batches.Study | None
+    folder: Path, below: str, rows: pd.DataFrame, set_aside: list[Path], study: Study | None
 ) -> pd.DataFrame:
     """Runs without scores: those that left a folder, then those that a study expects besides."""
     scenarios = list(study.presets) if study else []
     bases = {f"{name}-seed{seed}" for name in scenarios for seed in (study.seeds if study else ())}
     found = []
-    for about in sorted(folder.rglob("run.json")):
+    for about in sorted(folder.glob(f"{below}run.json")):
         run = about.parent
         if run.joinpath("results.json").exists():
             continue

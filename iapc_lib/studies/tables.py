@@ -66,22 +66,13 @@ def paired_differences(
 
 def class_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean IoU over seeds by class (columns, after `title`); NaN where it never occurs."""
-    classes = _class_columns(rows)
-    table = rows.groupby(GROUP, sort=False)[["title", *classes]].agg(
-        {"title": "first"} | dict.fromkeys(classes, "mean")
-    )
-    return table.rename(columns=lambda name: name.removeprefix(CLASS_PREFIX))
+    return _class_means(rows, _class_columns(rows))
 
 
 def class_changes(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Mean difference to the reference row of the same seed by class; columns of `class_table`."""
     classes = _class_columns(rows)
-    table = (
-        _differences(rows, classes, reference)
-        .groupby(GROUP, sort=False)[["title", *classes]]
-        .agg({"title": "first"} | dict.fromkeys(classes, "mean"))
-    )
-    return table.rename(columns=lambda name: name.removeprefix(CLASS_PREFIX))
+    return _class_means(_differences(rows, classes, reference), classes)
 
 
 def overview(means: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +109,7 @@ def export(runs: Runs, tables: Mapping[str, pd.DataFrame], folder: str | Path) -
     every single score with its run folder and code version.
 
     Raises:
-        RunFolderError: a file cannot be written.
+        FileError: a file cannot be written.
     """
     folder = resolve(folder)
     texts = {}
@@ -151,6 +142,12 @@ def _latex(table: pd.DataFrame) -> str:
 
 def _class_columns(rows: pd.DataFrame) -> list[str]:
     return [name for name in rows if name.startswith(CLASS_PREFIX)]
+
+
+def _class_means(rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    means = {"title": "first"} | dict.fromkeys(classes, "mean")
+    table = rows.groupby(GROUP, sort=False)[list(means)].agg(means)
+    return table.rename(columns=lambda name: name.removeprefix(CLASS_PREFIX))
 
 
 def _differences(rows: pd.DataFrame, values: list[str], reference: str) -> pd.DataFrame:

@@ -11,14 +11,12 @@ done. Nothing is ever read back from the logs, so they change no number of a run
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from iapc_lib.files import FileError, atomic_path
+from iapc_lib.files import atomic_path, writing
 from iapc_lib.method.objective import TERMS
 from iapc_lib.runs.folder import Run
 
@@ -65,9 +63,9 @@ class TrainingLog:
 
         with atomic_path(self.lines_path) as temporary:
             temporary.write_text("".join(map(_line, history)))
-        with _writing(self.lines_path):
+        with writing(self.lines_path):
             self._lines = self.lines_path.open("a", buffering=1)
-        with _writing(self.events_folder):
+        with writing(self.events_folder):
             known = any(self.events_folder.glob("events.*"))
             purge = step if known else None
             self._events = SummaryWriter(
@@ -85,9 +83,9 @@ class TrainingLog:
             entry: `step`, and the numbers of a step, or of a look as `watched`.
             pictures: (H, W, 3) uint8 RGB by name, of a look.
         """
-        with _writing(self.lines_path):
+        with writing(self.lines_path):
             self._lines.write(_line(entry))
-        with _writing(self.events_folder):
+        with writing(self.events_folder):
             self._draw(entry)
             for name, picture in (pictures or {}).items():
                 self._events.add_image(f"watched/{name}", picture, entry["step"], dataformats="HWC")
@@ -101,14 +99,3 @@ class TrainingLog:
 
 def _line(entry: Mapping[str, Any]) -> str:
     return json.dumps(entry, allow_nan=False) + "\n"
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise FileError(
-            f"{path}: cannot be written ({error.strerror}); "
-            "what was finished before is kept: make room and run again"
-        ) from error

@@ -7,17 +7,23 @@ the class with the largest sum is the pseudo-label of the pixel, with no thresho
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from iapc_lib.config.sections import PseudoLabels
-from iapc_lib.data.images import read_original, resize_image, to_tensor, write_train_ids
+from iapc_lib.data.images import (
+    Mapped,
+    read_original,
+    resize_image,
+    to_tensor,
+    write_train_ids,
+)
 from iapc_lib.data.layouts import Record, label_name
 from iapc_lib.files import atomic_path
 from iapc_lib.method.deeplab import upsample
@@ -60,17 +66,6 @@ class PseudoLabel(NamedTuple):
     """(H, W) float32 mean probability of that class over the summed maps, within 0..1."""
 
 
-class _ScaledImages(Dataset):
-    def __init__(self, records: Sequence[Record], config: PseudoLabels):
-        self.records, self.config = records, config
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> tuple[list[Tensor], tuple[int, int]]:
-        return scaled_images(read_original(self.records[index]), self.config)
-
-
 def scaled_images(image: Image.Image, config: PseudoLabels) -> tuple[list[Tensor], tuple[int, int]]:
     """The image at every scale, (3, h_s, w_s) uint8 each, and its own (H, W)."""
     sizes = [tuple(round(side * scale) for side in config.image_size) for scale in config.scales]
@@ -109,7 +104,8 @@ def write_pseudo_labels(
         folder: where the PNGs go, see `pseudo_label_path`.
     """
     missing = [r for r in records if not pseudo_label_path(folder, r).exists()]
-    loader = ready.machine.load(_ScaledImages(missing, config), 1, collate=_only_item)
+    dataset = Mapped(missing, partial(_read_scaled, config=config))
+    loader = ready.machine.load(dataset, 1, collate=_only_item)
     bar = tqdm(
         loader,
         desc="Pseudo-labels",
@@ -121,6 +117,10 @@ def write_pseudo_labels(
         made = _label(ready, [s[None] for s in scaled], size, config)
         with atomic_path(pseudo_label_path(folder, record)) as temporary:
             write_train_ids(temporary, made.label)
+
+
+def _read_scaled(record: Record, config: PseudoLabels) -> tuple[list[Tensor], tuple[int, int]]:
+    return scaled_images(read_original(record), config)
 
 
 def _only_item(items: list) -> Any:

@@ -60,8 +60,6 @@ class SavedState:
         state: is saved and restored: has `state_dict` and `load_state_dict`.
         made_from: JSON-able values (hashes) that the training depends on; a state that was
             saved under others is left aside and the training starts again.
-        every_seconds: between two saves, at least.
-        pause: the same, in multiples of the time that the last save took.
     """
 
     def __init__(
@@ -71,14 +69,10 @@ class SavedState:
         section: str,
         state: Any,
         made_from: Mapping[str, Any],
-        every_seconds: float | None = None,
-        pause: float = SAVE_PAUSE,
     ):
         self.run, self.name, self.section, self.state = run, name, section, state
         self.path = self.path_of(run, name)
         self.made_from = {"format": STATE_FORMAT, **made_from}
-        self.every_seconds = SAVE_EVERY_SECONDS if every_seconds is None else every_seconds
-        self.pause = pause
         self.began = self.saved = time.monotonic()
         self.save_seconds = 0.0
         self.saved_step: int | None = None
@@ -127,7 +121,7 @@ class SavedState:
         Raises:
             TrainingDiverged: there is a NaN or infinite number in it; the saved one is kept.
         """
-        if time.monotonic() - self.saved >= max(self.every_seconds, self.pause * self.save_seconds):
+        if time.monotonic() - self.saved >= max(SAVE_EVERY_SECONDS, SAVE_PAUSE * self.save_seconds):
             self.save(step)
 
     def save(self, step: int) -> None:

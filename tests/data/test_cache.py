@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import random
@@ -18,13 +17,13 @@ import torch
 from PIL import Image
 
 from iapc_lib.data import cache
-from iapc_lib.data.cache import cached_records, missing_bytes
+from iapc_lib.data.cache import cached_records, missing_bytes, with_cache
 from iapc_lib.data.images import read_image, read_original, read_resized, resize_image
 from iapc_lib.data.layouts import DataError, Record, folder_records
 from iapc_lib.data.source_views import SourceDataset
 from iapc_lib.data.target_views import ViewsDataset
+from iapc_lib.files import FileError
 from iapc_lib.pipeline import stages
-from iapc_lib.runs.folder import RunFolderError
 from tests.conftest import noise
 
 SIZES = [(24, 48), (16, 32)]
@@ -48,8 +47,9 @@ def reads_right(record: Record) -> bool:
     assert record.copies.size == (image.height, image.width)
     resized = [read_resized(record, size) for size in SIZES]
     return np.array_equal(read_original(record), image) and all(
-        np.array_equal(pixels, resize_image(image, size)) and own == (image.height, image.width)
-        for (pixels, own), size in zip(resized, SIZES, strict=True)
+        np.array_equal(pixels, resize_image(image, size))
+        and original_size == (image.height, image.width)
+        for (pixels, original_size), size in zip(resized, SIZES, strict=True)
     )
 
 
@@ -64,16 +64,15 @@ def test_copies_are_what_decoding_and_resizing_give(records, tmp_path):
     assert isinstance(read_resized(made[0], SIZES[0])[0], np.memmap)
 
 
-def test_a_cache_is_made_once_and_shared(records, tmp_path, monkeypatch):
-    cached_records(records, tmp_path / "cache", SIZES)
-    (tmp_path / "moved").mkdir()
-    for record in records:
-        (tmp_path / "moved" / record.name).write_bytes(record.image.read_bytes())
-    files = sorted((tmp_path / "cache").glob("*/*.npy"))
-    cached_records(folder_records(tmp_path / "moved"), tmp_path / "cache", SIZES)
-    assert sorted((tmp_path / "cache").glob("*/*.npy")) == files
+def test_copies_are_made_once_and_new_sizes_beside_them(records, tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    before = [record.copies.files for record in cached_records(records, folder, SIZES[:1])]
+    times = {path: path.stat().st_mtime_ns for files in before for path in files.values()}
+    assert missing_bytes(records, folder, SIZES) == len(records) * (128 + 3 * 16 * 32)
+    assert all(map(reads_right, cached_records(records, folder, SIZES)))
+    assert {path: path.stat().st_mtime_ns for path in times} == times
     monkeypatch.setattr(cache, "read_image", None)
-    cached_records(records, tmp_path / "cache", SIZES)
+    assert len(cached_records(records, folder, SIZES)) == len(records)
 
 
 def test_changed_images_and_damaged_copies_are_noticed(records, tmp_path):
@@ -85,7 +84,6 @@ def test_changed_images_and_damaged_copies_are_noticed(records, tmp_path):
     os.utime(records[0].image, ns=(about.st_atime_ns, about.st_mtime_ns))
     made[1].copies.files[SIZES[0]].write_bytes(b"short")
     made[2].copies.files[SIZES[1]].unlink()
-    (folder / "index.jsonl").open("a").write('["torn')
     again = cached_records(records, folder, SIZES, original=True)
     assert all(map(reads_right, again))
     assert again[0].copies != made[0].copies and again[1].copies == made[1].copies
@@ -99,7 +97,7 @@ def test_changed_images_and_damaged_copies_are_noticed(records, tmp_path):
 
 def test_a_full_disk_is_refused_before_anything_is_made(records, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "free_megabytes", lambda _: 0.01)
-    with pytest.raises(RunFolderError, match="the cache needs 0.0 GB more.*hardware.cache"):
+    with pytest.raises(FileError, match="the cache needs 0.0 GB more.*hardware.cache"):
         cached_records(records, tmp_path / "cache", SIZES)
     assert not list((tmp_path / "cache").glob("*/*.npy"))
 
@@ -145,8 +143,7 @@ def test_two_processes_share_a_folder(records, tmp_path):
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert missing_bytes(records, tmp_path / "cache", SIZES, original=True) == 0
-    names = [json.loads(line)[0] for line in (tmp_path / "cache" / "index.jsonl").open()]
-    assert sorted(names) == sorted(str(record.image) for record in records)
+    assert len(list((tmp_path / "cache").glob("*/*.npy"))) == 3 * len(records)
 
 
 def test_training_sees_the_same_with_and_without(tiny_run, tmp_path):
@@ -170,10 +167,10 @@ def test_training_sees_the_same_with_and_without(tiny_run, tmp_path):
         ("source", source, lambda r: SourceDataset(r, config.source_training, config.class_set, 0)),
         ("target", records, lambda r: ViewsDataset(r, files, config.views, config.class_set, 0, 9)),
     ):
-        copied = stages.with_cache(tiny_run, domain, plain)
+        copied = with_cache(config, domain, plain)
         assert all(record.copies for record in copied)
         for position in range(len(dataset(plain))):
             one, other = dataset(plain)[position], dataset(copied)[position]
-            for key in one if isinstance(one, dict) else range(len(one)):
+            for key in one:
                 assert torch.equal(one[key], other[key])
-    assert Path(config.hardware.cache, "index.jsonl").exists()
+    assert list(Path(config.hardware.cache).glob("*/*.npy"))

@@ -157,8 +157,8 @@ def test_training_data_is_a_function_of_seed_and_position(tiny_run, tmp_path):
     first, again = (SourceDataset(train, config.source_training, ALL_19, 0) for _ in range(2))
     other = SourceDataset(train, config.source_training, ALL_19, 1)
     torch.manual_seed(5)
-    assert all(torch.equal(a, b) for a, b in zip(first[3], again[3], strict=True))
-    assert not torch.equal(first[3][0], other[3][0])
+    assert all(torch.equal(first[3][key], again[3][key]) for key in ("image", "label"))
+    assert not torch.equal(first[3]["image"], other[3]["image"])
 
     records = target_records(config, "train", labels=False)
     write_train_ids(tmp_path / "labels.png", np.zeros((64, 128), np.uint8))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from iapc_lib.method.deeplab import Prediction
 from iapc_lib.method.importance import importance_map
 from iapc_lib.method.losses import (
+    class_counts,
     class_weights,
     entropy_map,
     importance_aware_loss,
@@ -21,11 +22,13 @@ from iapc_lib.method.losses import (
 from iapc_lib.method.objective import iapc_losses
 from iapc_lib.method.prototypes import (
     class_prototypes,
+    memory_prototypes,
     moving_prototypes,
     prototype_labels,
     prototype_similarity,
     resample_labels,
     scrambled_2023,
+    used_prototypes,
 )
 from iapc_lib.method.settings import Fidelity, Losses
 
@@ -95,18 +98,18 @@ def test_prototypes_of_the_data_set_do_not_follow_the_batch():
     batch = [
         Prediction(maps(i, 2, 4, 5, 5).requires_grad_(), maps(i + 9, 2, 8, 5, 5)) for i in (0, 1)
     ]
-    labels, often = torch.randint(0, 4, (2, 17, 17)), torch.ones(4).double()
-    fixed, fidelity = maps(7, 4, 8), Fidelity(prototypes="dataset")
+    fixed = maps(7, 4, 8)
     for student in batch:
-        arguments = (student, batch[0], maps(4, 2, 4, 5, 5), labels, often, Losses())
-        terms = iapc_losses(*arguments, fidelity, fixed)
-        expected = prototype_similarity(student.features, fixed.expand(2, -1, -1))
-        torch.testing.assert_close(terms.similarity, expected)
-        assert terms.prototypes is fixed
-        moved = iapc_losses(*arguments, Fidelity(prototypes="momentum"), fixed).prototypes
-        assert moved.shape == fixed.shape and not torch.equal(moved, fixed)
+        means = memory_prototypes(student, (17, 17))
+        used, kept = used_prototypes(means, fixed, Fidelity(prototypes="dataset"))
+        torch.testing.assert_close(used, fixed.expand(2, -1, -1))
+        assert kept is fixed
+        used, kept = used_prototypes(means, fixed, Fidelity(prototypes="momentum"))
+        assert torch.equal(kept, used[-1]) and not torch.equal(kept, fixed)
+        used, kept = used_prototypes(means, None, Fidelity())
+        assert used is means and kept is None
     with pytest.raises(ValueError, match="fidelity.prototypes is 'dataset': give their state"):
-        iapc_losses(*arguments, fidelity)
+        used_prototypes(means, None, Fidelity(prototypes="dataset"))
 
 
 @given(seeds)
@@ -142,22 +145,24 @@ def test_class_weights_by_hand():
     labels = torch.zeros(1, 4, 4, dtype=torch.int64)
     labels[0, 0, :2] = 1
     labels[0, 3, :] = 255
-    weight, often = class_weights(labels, torch.ones(3), ceiling=7, rare_class_pixels=3)
-    assert often.tolist() == pytest.approx([1.0, 1.0, 1.6])  # class 2 is absent
+    counts = class_counts(labels, 3)
+    assert counts.tolist() == [10, 2, 0]
+    weight, absence = class_weights(counts, 1, torch.ones(3), ceiling=7, rare_class_pixels=3)
+    assert absence.tolist() == pytest.approx([1.0, 1.0, 1.6])  # class 2 is absent
     assert weight.tolist() == pytest.approx([1.0, 7.0, 11.2])  # class 1 is rare
     all_ignored = torch.full((1, 2, 2), 255)
-    weight, _ = class_weights(all_ignored, torch.ones(3), 7, 3)
+    weight, _ = class_weights(class_counts(all_ignored, 3), 1, torch.ones(3), 7, 3)
     assert weight.tolist() == pytest.approx([11.2] * 3)
 
 
 @given(seeds, st.floats(1, 10))
 @settings(max_examples=25, deadline=None)
 def test_class_weights_stay_between_1_and_the_squared_ceiling(seed, ceiling):
-    often = torch.ones(5)
+    absence = torch.ones(5)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(30):
         labels = torch.randint(0, 3, (2, 4, 4), generator=generator)
-        weight, often = class_weights(labels, often, ceiling, 6)
+        weight, absence = class_weights(class_counts(labels, 5), 2, absence, ceiling, 6)
         assert weight.min() >= 1 - 1e-6 and weight.max() <= ceiling**2 + 1e-4
 
 
@@ -212,7 +217,8 @@ def test_objective_is_the_sum_of_its_terms_and_features_learn_from_one_of_them_o
     student = Prediction(maps(0, 2, 4, 5, 5).requires_grad_(), maps(1, 2, 8, 5, 5).requires_grad_())
     memory = Prediction(maps(2, 2, 4, 5, 5), maps(3, 2, 8, 5, 5))
     labels = torch.randint(0, 4, (2, 17, 17))
-    arguments = (student, memory, maps(4, 2, 4, 5, 5), labels, torch.ones(4).double())
+    prototypes = memory_prototypes(memory, (17, 17))
+    arguments = (student, prototypes, maps(4, 2, 4, 5, 5), labels, torch.ones(4).double())
     terms = iapc_losses(*arguments, Losses(), Fidelity())
     torch.testing.assert_close(terms.total.detach(), sum(terms.weighted.values()))
     silent = Losses(prototype_symmetric=0)

@@ -155,7 +155,7 @@ class Crash:
 def test_crafted_numpy_numbers_are_never_built(tmp_path, network):
     path = tmp_path / "crash.pth"
     torch.save({"state_dict": network.state_dict(), "score": Crash()}, path)
-    code = f"from pathlib import Path; from iapc_lib.checkpoints import load_network as l; l(Path({str(path)!r}))"
+    code = f"from pathlib import Path; from iapc_lib.networks.checkpoints import load_network as l; l(Path({str(path)!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0 or "CheckpointError" in done.stderr, done.stderr
 

@@ -18,14 +18,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from iapc_lib.classes import IGNORE
+from iapc_lib.classes import ALL_19, IGNORE
 from iapc_lib.config.presets import load_config
 from iapc_lib.config.sections import PseudoLabels
-from iapc_lib.evaluation.scores import count_pairs, iou_by_class, predict_labels
+from iapc_lib.evaluation.scores import count_pairs, iou_by_class
 from iapc_lib.machine.device import Machine
 from iapc_lib.method.deeplab import DeepLabV2, upsample
 from iapc_lib.method.optimizer import make_optimizer, parameter_visits, set_learning_rate
 from iapc_lib.method.step import Networks, adaptation_step
+from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.paths import project_root
 from iapc_lib.training.pseudo_labels import scaled_images, summed_probabilities
 
@@ -34,6 +35,10 @@ from .tensors import TERM_OF
 from .weights import network_with_weights
 
 MACHINE = Machine(torch.device("cpu"), autocast=False)
+
+
+def ready(network: DeepLabV2) -> ReadyNetwork:
+    return ReadyNetwork(network, ALL_19, MACHINE)
 
 
 def rgb(array: np.ndarray) -> Tensor:
@@ -221,13 +226,13 @@ def updates(inputs: Vectors, dtype: torch.dtype, revision: str, visits: str) -> 
         settings[field] = kind(value)
     settings |= {"fidelity.revision": revision, "fidelity.parameter_visits": visits}
     config = load_config(project_root() / "papermill_runs/gta5.yaml", overrides=settings)
-    networks = Networks(network_with_weights(inputs.text("weight_seed")[0], dtype), MACHINE)
+    networks = Networks(network_with_weights(inputs.text("weight_seed")[0], dtype))
     student, memory = networks.student, networks.memory
     initial = {name: value.double() for name, value in student.state_dict().items()}
     initial = {name: value.clone() for name, value in initial.items()}
     optimizer = make_optimizer(student, config.adaptation.optimizer, visits == "published")
     trainable = {name: p for name, p in student.named_parameters() if p.requires_grad}
-    often = torch.ones(config.classes, dtype=dtype)
+    absence = torch.ones(config.classes, dtype=dtype)
     student_logits = []
     student.register_forward_hook(lambda *call: student_logits.append(call[2].logits.detach()))
     views = {name: rgb(inputs[array]) for name, array in VIEW_ARRAYS.items()}
@@ -237,8 +242,10 @@ def updates(inputs: Vectors, dtype: torch.dtype, revision: str, visits: str) -> 
     for index, iteration in enumerate(inputs["iterations"]):
         rates = set_learning_rate(optimizer, config.adaptation.optimizer, int(iteration))
         batch = {name: view[index] for name, view in views.items()}
-        result = adaptation_step(networks, optimizer, batch, often, config, MACHINE)
-        terms, often = result.terms, result.terms.often
+        result = adaptation_step(
+            networks, optimizer, batch, absence, config.step_settings, MACHINE.forward
+        )
+        terms, absence = result.terms, result.terms.absence
         clean = upsample(student_logits[-1], clean_labels.shape[2:])
         gradients = stats(p.grad for p in trainable.values())
         steps.append(
@@ -467,7 +474,7 @@ def check_pseudo_labels(
     for name, batch in zip(names, batches, strict=True):
         report.close(name, batch, rgb(expected[name]))
     labels = expected["label"]
-    total = summed_probabilities(MACHINE, network, batches, labels.shape[1:], config.flip)
+    total = summed_probabilities(ready(network), batches, labels.shape[1:], config.flip)
     report.labels("label", total.max(dim=1).indices, labels, total, 1e-4)
     for name in expected.starting_with("prob_sum_every"):
         every = int(name.removeprefix("prob_sum_every"))
@@ -491,7 +498,7 @@ def check_evaluate(expected: Vectors, inputs: Vectors, dtype: torch.dtype, repor
     network = network_with_weights(expected.text("weight_seed")[0], dtype).eval()
     images = rgb(inputs["image_bgr_u8"])
     labels, predicted = inputs.tensor("label", torch.int64), expected.tensor("pred", torch.int64)
-    ours = predict_labels(MACHINE, network, images, labels.shape[1:])
+    ours = ready(network).predict(images, labels.shape[1:])
     with torch.no_grad():
         logits = upsample(MACHINE.forward(network, images).logits, labels.shape[1:])
     report.labels("pred", ours, predicted, logits, 1e-4)

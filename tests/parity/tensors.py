@@ -25,6 +25,7 @@ from iapc_lib.evaluation.scores import count_pairs, iou_by_class, scores
 from iapc_lib.method.deeplab import DeepLabV2, Prediction, network_input, upsample
 from iapc_lib.method.importance import importance_map
 from iapc_lib.method.losses import (
+    class_counts,
     class_weights,
     entropy_map,
     importance_aware_loss,
@@ -37,6 +38,7 @@ from iapc_lib.method.objective import iapc_losses
 from iapc_lib.method.optimizer import make_optimizer, set_learning_rate
 from iapc_lib.method.prototypes import (
     class_prototypes,
+    memory_prototypes,
     prototype_labels,
     prototype_similarity,
     resample_labels,
@@ -61,7 +63,7 @@ def check_losses(expected: Vectors, inputs: Vectors, dtype: torch.dtype, report:
     )
     source_logits = inputs.tensor("source_logits", dtype)
     labels = inputs.tensor("label", torch.int64)
-    often = inputs.tensor("prior_often_weight", dtype)
+    absence = inputs.tensor("prior_often_weight", dtype)
     lambdas = inputs["lambdas_pl_cl_sym_self"]
     names = (
         "importance_aware",
@@ -74,14 +76,16 @@ def check_losses(expected: Vectors, inputs: Vectors, dtype: torch.dtype, report:
     for name in ("label", "lambdas_pl_cl_sym_self", "max_value"):
         report.close(name, inputs[name], expected[name])
 
+    prototypes = memory_prototypes(memory, labels.shape[1:])
+
     def objective(weights, revision=revision):
         settings = dict(zip(names, map(float, weights), strict=True))
         return iapc_losses(
             student,
-            memory,
+            prototypes,
             source_logits,
             labels,
-            often,
+            absence,
             Losses(**settings, class_weight_ceiling=ceiling),
             Fidelity(revision=revision, importance="logits"),
         )
@@ -92,7 +96,7 @@ def check_losses(expected: Vectors, inputs: Vectors, dtype: torch.dtype, report:
         report.close(f"dict_{theirs}", terms.weighted[ours], expected[f"dict_{theirs}"], scalar)
     weight_tolerance = Tolerance(1e-5) if single else Tolerance(1e-12)
     report.close("class_weight", terms.class_weight, expected["class_weight"], weight_tolerance)
-    report.close("often_weight", terms.often, expected["often_weight"], weight_tolerance)
+    report.close("often_weight", terms.absence, expected["often_weight"], weight_tolerance)
     importance = Tolerance(3e-5) if single else Tolerance(1e-12, 1e-12)
     report.close("importance", terms.importance, expected["importance"], importance)
 
@@ -120,7 +124,7 @@ def check_losses(expected: Vectors, inputs: Vectors, dtype: torch.dtype, report:
         report.labels("cluster_label_up", cluster_up, expected["cluster_label_up"])
         masked = labels.where(labels == cluster_up, IGNORE)
         report.labels("cluster_label_up_masked", masked, expected["cluster_label_up_masked"])
-        counts = count_pairs(labels, labels, len(often)).diagonal()
+        counts = count_pairs(labels, labels, len(absence)).diagonal()
         report.labels("label_counts", counts, expected["label_counts"])
     cluster_up = resample_labels(cluster, size)
     agreed = labels.where(terms.agreement, IGNORE)
@@ -219,14 +223,15 @@ def check_class_weights(
     expected: Vectors, inputs: Vectors, dtype: torch.dtype, report: Report
 ) -> None:
     num_classes = expected["class_weight"].shape[1]
-    often = torch.ones(num_classes, dtype=dtype)
+    absence = torch.ones(num_classes, dtype=dtype)
     batches = inputs.tensor("labels", torch.int64)
     weights, states, counts = [], [], []
     for labels in batches:
-        weight, often = class_weights(labels, often, float(inputs["max_value"]))
+        found = class_counts(labels, num_classes)
+        weight, absence = class_weights(found, len(labels), absence, float(inputs["max_value"]))
         weights.append(weight)
-        states.append(often)
-        counts.append(count_pairs(labels, labels, num_classes).diagonal())
+        states.append(absence)
+        counts.append(found)
     tolerance = Tolerance(1e-5 if dtype == torch.float32 else 1e-12)
     report.close("class_weight", torch.stack(weights), expected["class_weight"], tolerance)
     report.close("often_weight", torch.stack(states), expected["often_weight"], tolerance)

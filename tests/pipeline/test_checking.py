@@ -53,8 +53,9 @@ def worlds(tmp_path):
 def test_a_sound_configuration_is_reported_and_exit_0(worlds, tmp_path):
     result = iapc("check", "gta5.yaml", worlds, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.stderr
-    assert "source train       6     6      yes         0 128x64 (6)" in result.stdout
-    assert "target train       5     5       no" in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["source", "train", "6", "6", "yes", "0", "128x64", "(6)"] in lines
+    assert ["target", "train", "5", "5", "no", "0", "128x64", "(5)"] in lines
     assert "target val: 2 images found, the published data set has 500" in result.stdout
     assert "source: 8 images found, the published data set has 24966" in result.stdout
     assert "float32" in result.stdout and "at least" in result.stdout

@@ -17,13 +17,14 @@ from iapc_lib.cli import app
 from iapc_lib.config.sections import Hardware
 from iapc_lib.data.images import read_image, read_train_ids, resize_image, to_tensor
 from iapc_lib.data.layouts import DataError, folder_records, image_paths
-from iapc_lib.evaluation.scores import predict_labels
 from iapc_lib.machine.device import prepare_machine
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.method.settings import Model
 from iapc_lib.networks.checkpoints import save_network
+from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.prediction import image as prediction
 from iapc_lib.prediction.image import PredictionSettings, predict_image
+from iapc_lib.runs.folder import read_run
 from tests.conftest import PRESETS, noise, tiny_overrides
 
 MACHINE = prepare_machine(Hardware(device="cpu"))
@@ -31,14 +32,14 @@ SMALL = Model(layers=(1, 1, 1, 1), base_width=4, classifier_dilations=(1,))
 
 
 @pytest.fixture
-def network() -> DeepLabV2:
-    return DeepLabV2(19, SMALL).initialize(3).eval()
+def ready() -> ReadyNetwork:
+    return ReadyNetwork(DeepLabV2(19, SMALL).initialize(3).eval(), ALL_19, MACHINE)
 
 
 @pytest.fixture
-def checkpoint(tmp_path, tiny_run, network):
+def checkpoint(tmp_path, tiny_run, ready):
     path = tmp_path / "net.safetensors"
-    save_network(path, network, tiny_run.config.model_copy(update={"model": SMALL}))
+    save_network(path, ready.network, tiny_run.config.model_copy(update={"model": SMALL}))
     return path
 
 
@@ -49,11 +50,11 @@ def iapc(*arguments):
 # --- one image
 
 
-def test_a_prediction_is_what_evaluation_scores(network):
+def test_a_prediction_is_what_evaluation_scores(ready):
     image = noise(60, 100)
-    made = predict_image(MACHINE, network, image, ALL_19, PredictionSettings(short_side=96))
+    made = predict_image(ready, image, PredictionSettings(short_side=96))
     inputs = to_tensor(resize_image(image, (96, 160)))[None]
-    wanted = predict_labels(MACHINE, network, inputs, (60, 100))[0].numpy()
+    wanted = ready.predict(inputs, (60, 100))[0].numpy()
     np.testing.assert_array_equal(made.labels, wanted)
     assert (made.confidence > 1 / 19 - 1e-6).all() and (made.confidence <= 1).all()
 
@@ -62,18 +63,18 @@ def test_a_prediction_is_what_evaluation_scores(network):
 @pytest.mark.parametrize(
     "settings", [PredictionSettings(None), PredictionSettings(40, (1.0, 0.75), flip=True)]
 )
-def test_labels_have_the_images_size(network, size, settings):
-    made = predict_image(MACHINE, network, noise(*size), ALL_19, settings)
+def test_labels_have_the_images_size(ready, size, settings):
+    made = predict_image(ready, noise(*size), settings)
     assert made.labels.shape == made.confidence.shape == size
 
 
-def test_windows_agree_with_one_forward_away_from_their_borders(network, monkeypatch):
+def test_windows_agree_with_one_forward_away_from_their_borders(ready, monkeypatch):
     images = torch.randint(0, 256, (1, 3, 200, 400), dtype=torch.uint8)
-    whole = MACHINE.forward(network, images).logits
+    whole = ready.forward(images).logits
     monkeypatch.setattr(prediction, "ONE_FORWARD", 100)
     monkeypatch.setattr(prediction, "WINDOW", 193)
     monkeypatch.setattr(prediction, "OVERLAP", 96)
-    windowed = prediction.windowed_logits(MACHINE, network, images)
+    windowed = prediction.windowed_logits(ready, images)
     assert windowed.shape == whole.shape
     same = torch.isclose(windowed, whole, rtol=1e-4, atol=1e-4).all(dim=1)[0]
     # A cell in the first window only, further from its border than the network sees.
@@ -87,12 +88,12 @@ def test_windows_cover_a_side_on_the_common_grid(length):
     assert all(b - a <= prediction.WINDOW - 200 for a, b in zip(corners, corners[1:], strict=False))
 
 
-def test_large_label_maps_are_decided_in_strips_alike(network, monkeypatch):
+def test_large_label_maps_are_decided_in_strips_alike(ready, monkeypatch):
     image = noise(70, 110)
     settings = PredictionSettings(64)
-    once = predict_image(MACHINE, network, image, ALL_19, settings)
+    once = predict_image(ready, image, settings)
     monkeypatch.setattr(prediction, "AT_ONCE", 4000)
-    strips = predict_image(MACHINE, network, image, ALL_19, settings)
+    strips = predict_image(ready, image, settings)
     assert (once.labels == strips.labels).mean() > 0.999
     np.testing.assert_allclose(once.confidence, strips.confidence, atol=1e-5)
 
@@ -248,13 +249,14 @@ def test_facade_adapts_to_a_folder(tmp_path, checkpoint):
     folder = tmp_path / "mine"
     folder.mkdir()
     for number in range(3):
-        noise(48, 64).save(folder / f"{number}.jpg")
+        noise(64, 48).save(folder / f"{number}.jpg")  # upright
     model = iapc_lib.load(checkpoint, device="cpu")
     model = type(model)(**{**vars(model), "settings": PredictionSettings(32)})
     few = {"adaptation__steps": 2, "adaptation__batch_size": 2, "hardware__workers": 0}
     adapted = model.adapt(folder, tmp_path / "run", **few)
-    assert adapted.predict(folder / "0.jpg").labels.shape == (48, 64)
-    ours, theirs = model.network.state_dict(), adapted.network.state_dict()
+    assert read_run(tmp_path / "run").config.evaluation.image_size == (43, 32)
+    assert adapted.predict(folder / "0.jpg").labels.shape == (64, 48)
+    ours, theirs = (m.ready.network.state_dict() for m in (model, adapted))
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
     shutil.rmtree(folder)
     with pytest.raises(DataError, match="no such folder"):

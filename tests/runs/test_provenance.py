@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-import iapc_lib
 from iapc_lib.cli import app
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import default_values, dotted, load_config, load_with_origin
@@ -25,12 +25,14 @@ from iapc_lib.files import file_hash, read_json, write_json
 from iapc_lib.machine.memory import PeakMemory
 from iapc_lib.pipeline import stages
 from iapc_lib.pipeline.results import run_results
-from iapc_lib.runs import provenance as environment
+from iapc_lib.runs import provenance
 from iapc_lib.runs.description import compare, describe
 from iapc_lib.runs.description_text import format_difference, format_run
-from iapc_lib.runs.folder import RunFolderError, open_run
-from iapc_lib.runs.sharing import take_over
-from iapc_lib.training import saved_state as resume
+from iapc_lib.runs.folder import open_run
+from iapc_lib.runs.records import RunFolderError
+from iapc_lib.runs.sharing import reuse_stages
+from iapc_lib.training import saved_state
+from iapc_lib.training.saved_state import SavedState
 from tests.conftest import PRESETS, tiny_overrides
 
 PRESET = PRESETS / "mini_gta5.yaml"
@@ -101,7 +103,7 @@ def test_default_values_are_those_of_a_configuration_that_says_nothing():
             assert silent[key] == value, key
 
 
-def test_modified_is_about_the_librarys_python_files_alone(tmp_path, monkeypatch):
+def test_modified_is_about_the_librarys_python_files_alone(tmp_path):
     def git(*arguments):
         identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
         subprocess.run(
@@ -113,8 +115,7 @@ def test_modified_is_about_the_librarys_python_files_alone(tmp_path, monkeypatch
     module, notebook = package / "data" / "module.py", tmp_path / "notebook.ipynb"
     for path in (package / "__init__.py", module, notebook):
         path.write_text("1")
-    monkeypatch.setattr(iapc_lib, "__file__", str(package / "__init__.py"))
-    version = environment.code_version.__wrapped__
+    version = partial(provenance.code_version.__wrapped__, package)
     assert version()["git"] is None and version()["modified"] is None
     git("init", "--quiet")
     assert version()["git"] is None  # a folder of somebody's checkout, which does not hold it
@@ -168,14 +169,14 @@ def test_peak_memory_of_a_gpu_is_that_of_the_stage(monkeypatch):
 def test_seconds_of_a_resumed_training_count_what_it_took_before_it_was_stopped(
     tiny_run, monkeypatch
 ):
-    monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0)
+    monkeypatch.setattr(saved_state, "SAVE_EVERY_SECONDS", 0)
     network = torch.nn.Linear(1, 1)
-    stopped = resume.SavedState(tiny_run, "x", network, {})
+    stopped = SavedState(tiny_run, "x", "adaptation", network, {})
     stopped.began -= 1000
     stopped.save_if_due(1)
 
     def make():
-        assert resume.SavedState(tiny_run, "x", network, {}).restore() == 1
+        assert SavedState(tiny_run, "x", "adaptation", network, {}).restore() == 1
 
     tiny_run.stage("x", {}, make)
     assert 1000 <= read_json(tiny_run.path("stages", "x.json"))["seconds"] < 2000
@@ -262,7 +263,7 @@ def test_results_hold_origin_inputs_seconds_and_memory_of_every_stage(finished):
 def test_show_prints_all_that_made_a_run(finished):
     status, text, _ = iapc("show", finished.folder)
     assert status == 0
-    code = environment.code_version()
+    code = provenance.code_version()
     for part in (
         str(finished.folder),
         "mini_gta5, seed 3, variant ia",
@@ -297,7 +298,7 @@ def test_show_of_an_unfinished_run_of_mixed_origin(finished, tmp_path, data_fold
     base_state.parent.mkdir(exist_ok=True)
     base_state.write_bytes(b"state")
     try:
-        take_over(run, finished, unfinished=True)
+        reuse_stages(run, finished, unfinished=True)
     finally:
         base_state.unlink()
     record = run.path("stages", "source_network.json")
@@ -364,7 +365,7 @@ def test_folders_that_are_no_runs_are_refused_and_damaged_files_are_named(finish
         status, _, said = iapc("diff", damaged, finished.folder)
         assert status == 2 and f"{damaged}/run.json: is damaged" in said
         assert "provenance.config in results.json" in said
-        with pytest.raises(ConfigError, match="run.json: is not the record of a run"):
+        with pytest.raises(ConfigError, match="run.json: is damaged"):
             load_config(damaged)
     with pytest.raises(RunFolderError, match="is no run folder"):
         describe(PRESET)
@@ -398,7 +399,7 @@ def test_diff_says_what_differs_and_what_does_not(finished, tmp_path):
     assert found["parameters"] == {"adaptation.steps": [6, 8]}
     torch_version = describe(finished.folder)["packages"][0]["value"]["torch"]
     assert found["packages"] == {"torch": [torch_version, "1.0"]}
-    ours = environment.code_version()["sources_sha256"]
+    ours = provenance.code_version()["sources_sha256"]
     assert found["code"] == {"sources_sha256": [ours, sorted([ours, "b" * 16])]}
     teacher = file_hash(finished.path("source.safetensors"))
     assert found["inputs"] == {"adaptation_iapc: teacher": [teacher, "a" * 64]}
@@ -452,7 +453,7 @@ def test_iapc_run_of_a_run_folder_goes_on_in_that_folder_unless_another_is_named
 
     ran = []
     monkeypatch.setattr(runner, "_run_all", lambda run, names, parameters: ran.append(run.folder))
-    monkeypatch.setattr("iapc_lib.tables.summary", lambda run: "done")
+    monkeypatch.setattr("iapc_lib.pipeline.results.summary", lambda run: "done")
     assert iapc("run", finished.folder)[0] == 0
     assert iapc("run", finished.folder, "--out", tmp_path / "new")[0] == 0
     assert ran == [finished.folder, tmp_path / "new"]

@@ -21,17 +21,19 @@ from safetensors.torch import load_file
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import load_config
 from iapc_lib.data.images import read_image, to_tensor
-from iapc_lib.files import atomic_path, read_json, write_json
+from iapc_lib.files import FileError, atomic_path, read_json, write_json
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.method.prototypes import memory_prototypes
 from iapc_lib.method.settings import Model
+from iapc_lib.networks import checkpoints
 from iapc_lib.pipeline import stages
 from iapc_lib.pipeline.results import row_scores, run_results
-from iapc_lib.runs import folder as runs
-from iapc_lib.runs.folder import RunFolderError, open_run
-from iapc_lib.training import adapt as adaptation
-from iapc_lib.training import saved_state as resume
+from iapc_lib.runs import folder
+from iapc_lib.runs.folder import Run, open_run
+from iapc_lib.runs.records import RunFolderError
+from iapc_lib.training import loop, saved_state
 from iapc_lib.training.first_prototypes import dataset_prototypes
+from iapc_lib.training.saved_state import SavedState
 from tests.conftest import PRESETS, tiny_overrides
 
 PRESET = PRESETS / "mini_gta5.yaml"
@@ -111,7 +113,7 @@ def test_run_folder_of_other_parameters_is_refused_and_hardware_is_not_a_paramet
 
 def test_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RunFolderError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         open_run(PRESET, tmp_path / "file" / "run")
 
 
@@ -122,9 +124,7 @@ def test_full_disk_keeps_the_old_file_and_says_so(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(
-        RunFolderError, match="kept.json: cannot be written .No space left.* MB free"
-    ):
+    with pytest.raises(FileError, match="kept.json: cannot be written .No space left.* MB free"):
         write_json(tmp_path / "kept.json", {"new": 2})
     assert json.loads((tmp_path / "kept.json").read_text()) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["kept.json"]
@@ -133,7 +133,7 @@ def test_full_disk_keeps_the_old_file_and_says_so(tmp_path, monkeypatch):
 def test_failing_writers_of_torch_and_safetensors_are_reported_the_same_way(tmp_path):
     for error in (RuntimeError("unexpected pos 704 vs 598"), SafetensorError("I/O error")):
         with (
-            pytest.raises(RunFolderError, match="net.bin: cannot be written"),
+            pytest.raises(FileError, match="net.bin: cannot be written"),
             atomic_path(tmp_path / "net.bin"),
         ):
             raise error
@@ -155,7 +155,7 @@ def test_stage_runs_once_and_again_when_its_inputs_change(tiny_run):
 
 
 def test_second_writer_is_refused(tiny_run, monkeypatch):
-    monkeypatch.setattr(runs, "LOCK_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(folder, "LOCK_WAIT_SECONDS", 0.1)
     with (
         FileLock(tiny_run.path(".lock")),
         pytest.raises(RunFolderError, match="another process is writing"),
@@ -165,22 +165,23 @@ def test_second_writer_is_refused(tiny_run, monkeypatch):
 
 KILLED_RUN = """
 import os, signal, sys
-from iapc_lib import adaptation, resume, runs, source_training, stages
+from iapc_lib.pipeline import stages
+from iapc_lib.runs.folder import open_run
+from iapc_lib.training import loop, saved_state
 
-resume.SAVE_EVERY_SECONDS = resume.SAVE_PAUSE = 0
-folder, preset, overrides, module, kill_at = eval(sys.argv[1])
-module = {"source": source_training, "adaptation": adaptation}[module]
-real = module.set_learning_rate
+saved_state.SAVE_EVERY_SECONDS = saved_state.SAVE_PAUSE = 0
+folder, preset, overrides, kind, kill_at = eval(sys.argv[1])
+real = loop.set_learning_rate
 
 def set_learning_rate(optimizer, config, step):
     with open(folder + "-steps.txt", "a") as log:
-        log.write(f"{module.__name__} {step}\\n")
-    if step == kill_at:
+        log.write(f"{config.name} {step}\\n")
+    if step == kill_at and config.name == kind:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(optimizer, config, step)
 
-module.set_learning_rate = set_learning_rate
-stages.adapted_network(runs.open_run(preset, folder, 0, overrides))
+loop.set_learning_rate = set_learning_rate
+stages.network_file(open_run(preset, folder, 0, overrides), "iapc")
 """
 
 
@@ -188,8 +189,9 @@ def test_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path, data_folde
     overrides = tiny_overrides(data_folder) | {"fidelity.prototypes": "momentum"}
     whole = open_run(PRESET, tmp_path / "whole", 0, overrides)
     stages.network_file(whole, "iapc")
-    for module, kill_at in (("source", 4), ("source", 5), ("adaptation", 3)):
-        arguments = (str(tmp_path / "killed"), str(PRESET), overrides, module, kill_at)
+    # AdamW trains the source network of the miniature, SGD adapts it.
+    for kind, kill_at in (("adamw", 4), ("adamw", 5), ("sgd", 3)):
+        arguments = (str(tmp_path / "killed"), str(PRESET), overrides, kind, kill_at)
         killed = subprocess.run(
             [sys.executable, "-c", KILLED_RUN, repr(arguments)], capture_output=True
         )
@@ -198,14 +200,12 @@ def test_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path, data_folde
     assert [path.name for path in states] == ["adaptation_iapc.pt"]
     assert torch.load(states[0], weights_only=True)["step"] == 3
     began = (tmp_path / "killed-steps.txt").read_text().split("\n")
-    source_steps = [line.split()[1] for line in began if line.startswith("iapc_lib.source")]
-    assert source_steps == ["0", "1", "2", "3", "4", "4", "5"]  # went on, not started again
+    source_steps = [line.split()[1] for line in began if line.startswith("adamw")]
+    assert source_steps == ["0", "1", "2", "3", "4", "4", "5", "5"]  # went on, not started again
     resumed = open_run(PRESET, tmp_path / "killed", 0, overrides)
     steps = []
-    real = adaptation.set_learning_rate
-    monkeypatch.setattr(
-        adaptation, "set_learning_rate", lambda *a: (steps.append(a[2]), real(*a))[1]
-    )
+    real = loop.set_learning_rate
+    monkeypatch.setattr(loop, "set_learning_rate", lambda *a: (steps.append(a[2]), real(*a))[1])
     stages.network_file(resumed, "iapc")
     assert steps == [3, 4, 5]
     for name in ("source", "adapted"):
@@ -219,6 +219,19 @@ def test_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path, data_folde
     assert run_results(resumed)["scores"] == run_results(whole)["scores"]
 
 
+def test_finished_run_returns_its_results_without_loading_a_network(tiny_run, monkeypatch):
+    results = run_results(tiny_run)
+    loaded = []
+    real = checkpoints.load_network
+    counting = lambda *a: (loaded.append(a), real(*a))[1]  # noqa: E731
+    monkeypatch.setattr(checkpoints, "load_network", counting)
+    again = run_results(Run(tiny_run.folder, tiny_run.config))
+    assert again["scores"] == results["scores"] and again["dev_scores"] == results["dev_scores"]
+    assert not loaded
+    stages.network(tiny_run, "iapc")
+    assert len(loaded) == 1
+
+
 def test_results_have_the_promised_form(tiny_run):
     results = run_results(tiny_run)
     assert json.loads(tiny_run.path("results.json").read_text()) == results
@@ -228,7 +241,6 @@ def test_results_have_the_promised_form(tiny_run):
         *tiny_run.config.adaptation.methods,
     ]
     row = results["scores"]["iapc"]
-    assert json.loads(tiny_run.path("adapted.json").read_text())["scores_val"] == row
     assert set(row) == {"images", "miou", "miou_19", "miou_16", "miou_13", "miou_11", "iou"}
     assert row["miou"] == row["miou_19"] and list(row["iou"]) == results["classes"]
     present = [value for value in row["iou"].values() if value is not None]
@@ -245,13 +257,13 @@ def test_sixteen_class_network_has_no_19_class_score(tmp_path, data_folder):
 
 def test_state_of_another_teacher_is_left_aside(tiny_run, monkeypatch):
     state = DeepLabV2(19, Model(layers=(1, 1, 1, 1), base_width=8))
-    monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0)
-    resume.SavedState(tiny_run, "x", state, {"teacher": "a"}).save_if_due(5)
-    assert resume.SavedState(tiny_run, "x", state, {"teacher": "a"}).restore() == 5
-    assert resume.SavedState(tiny_run, "x", state, {"teacher": "b"}).restore() == 0
+    monkeypatch.setattr(saved_state, "SAVE_EVERY_SECONDS", 0)
+    SavedState(tiny_run, "x", "adaptation", state, {"teacher": "a"}).save_if_due(5)
+    assert SavedState(tiny_run, "x", "adaptation", state, {"teacher": "a"}).restore() == 5
+    assert SavedState(tiny_run, "x", "adaptation", state, {"teacher": "b"}).restore() == 0
     tiny_run.path("states", "x.pt").write_bytes(b"damaged")
     with pytest.raises(RunFolderError, match="x.pt: the saved state cannot be read"):
-        resume.SavedState(tiny_run, "x", state, {"teacher": "a"}).restore()
+        SavedState(tiny_run, "x", "adaptation", state, {"teacher": "a"}).restore()
 
 
 def test_deleted_result_is_made_again(tiny_run):

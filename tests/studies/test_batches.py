@@ -18,9 +18,10 @@ from iapc_lib.config.run_config import SHARED_FIELDS
 from iapc_lib.files import read_json
 from iapc_lib.machine.gpus import claimed_gpu
 from iapc_lib.pipeline import runner, stages
-from iapc_lib.pipeline.results import row_scores, rows, run_results
+from iapc_lib.pipeline.results import rows_of, run_results
 from iapc_lib.runs import sharing
-from iapc_lib.runs.folder import RunFolderError, default_folder, open_run
+from iapc_lib.runs.folder import default_folder, open_run
+from iapc_lib.runs.records import RunFolderError
 from iapc_lib.studies.plan import read_study
 from tests.conftest import PRESETS, tiny_overrides
 
@@ -37,7 +38,7 @@ def overrides(data_folder) -> dict:
 def base(tmp_path_factory, overrides):
     """A run whose source network, recomputed BatchNorm and pseudo-labels are made."""
     run = open_run(PRESET, tmp_path_factory.mktemp("base") / "mini_gta5-seed0", 0, overrides)
-    stages.pseudo_labels(run, bn_teacher=True)
+    stages.pseudo_labels(run, "iapc_bn_teacher")
     stages.pseudo_labels(run)
     return run
 
@@ -69,7 +70,7 @@ def test_every_variant_fits_every_preset(preset, variant):
     plain = load_config(PRESETS / f"{preset}.yaml", 3)
     assert config.variant.name == variant
     assert default_folder(config).name == f"{preset}-seed3-{variant}"
-    assert rows(config) == [config.variant.row]
+    assert rows_of(config) == [config.variant.row]
     for setting in SHARED_FIELDS:
         assert getattr(config, setting) == getattr(plain, setting)
 
@@ -108,16 +109,15 @@ def test_a_variant_that_does_not_exist_or_is_none_is_refused_by_name(tmp_path):
 
 def test_a_variant_takes_over_what_the_base_has(base, variant_run, monkeypatch):
     run = variant_run("self_training")
-    taken = sharing.take_over(run, base)
+    taken = sharing.reuse_stages(run, base)
     assert taken == list(sharing.SHARED_STAGES)
-    assert sharing.take_over(run, base) == []
+    assert sharing.reuse_stages(run, base) == []
 
     def trained(*_):
         raise AssertionError("the source network was trained again")
 
     monkeypatch.setattr(stages, "train_source", trained)
     monkeypatch.setattr(stages, "write_pseudo_labels", trained)
-    before = base.path("source.json").read_bytes()
     results = run_results(run)
     assert list(results["scores"]) == ["self_training"]
     assert results["variant"]["title"] == "self-training"
@@ -125,13 +125,11 @@ def test_a_variant_takes_over_what_the_base_has(base, variant_run, monkeypatch):
         read_json(run.path("stages", "source_network.json"))["taken_from"] == "../mini_gta5-seed0"
     )
     assert os.path.samefile(base.path("source.safetensors"), run.path("source.safetensors"))
-    row_scores(run, "source_only", "dev")  # writes into the JSON beside the network
-    assert base.path("source.json").read_bytes() == before
 
 
 def test_a_variant_without_a_base_gives_the_same_numbers(base, variant_run):
     shared, alone = variant_run("ia_pe"), variant_run("ia_pe")
-    sharing.take_over(shared, base)
+    sharing.reuse_stages(shared, base)
     expected = weights(alone, "iapc")
     for name, value in weights(shared, "iapc").items():
         assert torch.equal(value, expected[name]), name
@@ -140,18 +138,18 @@ def test_a_variant_without_a_base_gives_the_same_numbers(base, variant_run):
 def test_a_base_of_other_settings_is_refused(base, overrides, tmp_path):
     other = open_run(PRESET, tmp_path / "other", 1, overrides, "ia")
     with pytest.raises(RunFolderError, match=r"cannot be the base of .*: they differ in seed;"):
-        sharing.take_over(other, base)
+        sharing.reuse_stages(other, base)
     empty = open_run(PRESET, tmp_path / "empty", 1, overrides)
     with pytest.raises(RunFolderError, match="has no finished source network to take over"):
-        sharing.take_over(other, empty)
+        sharing.reuse_stages(other, empty)
     assert not other.path("stages").exists()
 
 
 def test_the_run_beside_a_variant_is_found_if_it_fits(base, overrides, variant_run, tmp_path):
-    assert sharing.run_beside(variant_run("ia")).folder == base.folder
-    assert sharing.run_beside(variant_run("ia", **{"pseudo_labels.flip": False})) is None
+    assert sharing.sibling_run(variant_run("ia")).folder == base.folder
+    assert sharing.sibling_run(variant_run("ia", **{"pseudo_labels.flip": False})) is None
     lonely = open_run(PRESET, tmp_path / "mini_gta5-seed0-ia", 0, overrides, "ia")
-    assert sharing.run_beside(lonely) is None
+    assert sharing.sibling_run(lonely) is None
 
 
 def test_unfinished_trainings_are_taken_only_when_asked_for(base, variant_run):
@@ -159,16 +157,16 @@ def test_unfinished_trainings_are_taken_only_when_asked_for(base, variant_run):
     state.parent.mkdir(exist_ok=True)
     state.write_bytes(b"state")
     run = variant_run("iapc")
-    sharing.take_over(run, base)
+    sharing.reuse_stages(run, base)
     assert not run.path("states").exists()
-    assert sharing.take_over(run, base, unfinished=True) == ["unfinished adaptation_iapc"]
+    assert sharing.reuse_stages(run, base, unfinished=True) == ["unfinished adaptation_iapc"]
     assert run.path("states", state.name).read_bytes() == b"state"
     state.unlink()
 
 
 def test_tent_moves_batchnorm_alone(base, variant_run):
     run = variant_run("tent")
-    sharing.take_over(run, base)
+    sharing.reuse_stages(run, base)
     before = load_file(base.path("source.safetensors"))
     moved = {n for n, v in weights(run, "tent").items() if not torch.equal(v, before[n])}
     kinds = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
@@ -181,10 +179,10 @@ def test_confident_self_training_leaves_unsure_pixels_out(base, variant_run):
     for threshold in (0.0, 0.2, 1.0):
         changes = {"adaptation.confidence_threshold": threshold}
         run = variant_run("self_training_confident", **changes)
-        sharing.take_over(run, base)
+        sharing.reuse_stages(run, base)
         found[threshold] = weights(run, "self_training_confident")
     run = variant_run("self_training")
-    sharing.take_over(run, base)
+    sharing.reuse_stages(run, base)
     plain, source = weights(run, "self_training"), load_file(base.path("source.safetensors"))
     convolutions = [name for name in plain if name.endswith("conv1.weight")]
     for name in convolutions:
@@ -196,7 +194,7 @@ def test_confident_self_training_leaves_unsure_pixels_out(base, variant_run):
 
 def test_fewer_target_images_are_spread_over_all(base, variant_run):
     run = variant_run("target_50", **{"adaptation.target_share": 0.6})
-    sharing.take_over(run, base)
+    sharing.reuse_stages(run, base)
     stages.network_file(run, "iapc")
     assert read_json(run.path("stages", "adaptation_iapc.json"))["facts"]["target_images"] == 3
 
@@ -279,7 +277,7 @@ def test_overrides_of_a_section_leave_its_other_fields():
 
 
 CLAIM = """
-from iapc_lib import gpus
+from iapc_lib.machine import gpus
 gpus.LOOK_EVERY_SECONDS = 0.05
 with gpus.claimed_gpu() as mine:
     print(mine, flush=True)

@@ -20,8 +20,7 @@ from iapc_lib import figures
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import load_config
 from iapc_lib.config.run_config import SHARED_FIELDS
-from iapc_lib.evaluation.tables import read_results
-from iapc_lib.runs.folder import RunFolderError
+from iapc_lib.files import FileError
 from iapc_lib.runs.records import RESULTS_FORMAT
 from iapc_lib.studies.reading import CLASS_PREFIX, MIOU, read_runs
 from iapc_lib.studies.tables import (
@@ -199,15 +198,14 @@ def test_what_cannot_be_used_is_set_aside_by_name(folder):
     assert kept["miou"].tolist() == [34.0, 24.0]
 
 
-def test_notebook_of_one_run_leaves_out_neighbours_that_are_no_results(tmp_path):
-    write(tmp_path, "a", results())
-    write(tmp_path, "b", "[]")
-    write(tmp_path, "c", {k: v for k, v in results().items() if k != "scenario"})
-    write(tmp_path, "d", "{")
-    with pytest.warns(UserWarning, match="left out: ") as warned:
-        assert read_results(tmp_path) == [results()]
-    for text, name in zip(map(str, (w.message for w in warned)), "bcd", strict=True):
-        assert f"/{name}/results.json" in text
+def test_a_depth_reads_the_runs_beside_one_another_alone(folder):
+    begin(folder, "unfinished")
+    begin(folder, "deep/er/unfinished")
+    beside = read_runs(folder, depth=1)
+    assert set(beside.rows["key"]) == {"source_only", "iapc"}
+    assert beside.unfinished["run"].tolist() == ["unfinished"]
+    assert read_runs(folder, depth=3).rows["key"].tolist() == ["ia"]
+    assert set(read_runs(folder).rows["key"]) == {"source_only", "ia", "iapc"}
 
 
 def test_runs_of_all_rows_mix_with_variants(folder):
@@ -256,7 +254,7 @@ def test_a_study_orders_the_rows_as_mapping_and_as_file(folder, tmp_path):
 
 
 def test_bad_folders_and_studies_are_refused_by_name(folder, tmp_path):
-    with pytest.raises(RunFolderError, match="nowhere: is no folder"):
+    with pytest.raises(FileError, match="nowhere: is no folder"):
         read_runs(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match=r"nothing\.yaml: cannot be read"):
         read_runs(folder, tmp_path / "nothing.yaml")
@@ -348,6 +346,10 @@ def test_charts_show_every_row_of_every_scenario(folder):
     dots = np.concatenate([seed.get_offsets() for seed in chart.axes[0].collections[:3]])
     assert sorted(dots[:, 0].tolist()) == [30, 31, 33, 34, 35, 37, 40]
     figures.difference_chart(paired_differences(rows, "source_only"), "points")
+    bars = figures.miou_bars(mean_table(rows)).axes[0]
+    first, second = ([bar.get_height() for bar in group] for group in bars.containers[1::2])
+    assert first == pytest.approx([32, 33, 37])
+    assert second == pytest.approx([22, 0, 25.5])  # no bar where there is no run
     heat = figures.class_change_map(class_changes(rows, "source_only"))
     assert [t.get_text() for t in heat.axes[0].get_xticklabels()] == ["road", "car"]
     plt.close("all")

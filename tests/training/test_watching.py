@@ -20,18 +20,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from iapc_lib.classes import colorize
 from iapc_lib.data.images import read_image, read_train_ids
 from iapc_lib.data.target_views import ViewsDataset
-from iapc_lib.files import read_json
+from iapc_lib.files import FileError, read_json
 from iapc_lib.machine import stalls
 from iapc_lib.machine.stalls import StallError, StallWatch
 from iapc_lib.method.optimizer import make_optimizer, set_learning_rate
-from iapc_lib.method.step import adaptation_step
 from iapc_lib.pipeline import runner, stages
-from iapc_lib.runs.folder import RunFolderError, open_run
-from iapc_lib.runs.sharing import take_over
-from iapc_lib.training import adapt as adaptation
-from iapc_lib.training import saved_state as resume
-from iapc_lib.training import source as source_training
-from iapc_lib.training.monitor import Watch
+from iapc_lib.rows import ROWS
+from iapc_lib.runs.folder import open_run
+from iapc_lib.runs.records import RunFolderError
+from iapc_lib.runs.sharing import reuse_stages
+from iapc_lib.training import adapt, loop, saved_state
+from iapc_lib.training.monitor import Monitor
 from iapc_lib.training.saved_state import TrainingDiverged, restore_optimizer
 from tests.conftest import PRESETS, PROJECT, tiny_overrides
 
@@ -58,24 +57,28 @@ def scalars(events, tag):
     return [(event.step, event.value) for event in events.Scalars(tag)]
 
 
-def stop_at(monkeypatch, module, step, action=None):
-    """Makes a training do `action` (by default die) just before a step."""
-    real = module.set_learning_rate
+KIND = {"source": "adamw", "iapc": "sgd"}
+"""The optimiser tells the trainings of the miniature apart."""
+
+
+def stop_at(monkeypatch, log, step, action=None):
+    """Makes the training of that log do `action` (by default die) just before a step."""
+    real = loop.set_learning_rate
 
     def at_step(optimizer, config, now):
-        if now == step:
+        if now == step and config.name == KIND[log]:
             if action is None:
                 raise Killed
             action(optimizer)
         return real(optimizer, config, now)
 
-    monkeypatch.setattr(module, "set_learning_rate", at_step)
+    monkeypatch.setattr(loop, "set_learning_rate", at_step)
 
 
 @pytest.fixture
 def save_always(monkeypatch):
-    monkeypatch.setattr(resume, "SAVE_EVERY_SECONDS", 0)
-    monkeypatch.setattr(resume, "SAVE_PAUSE", 0)
+    monkeypatch.setattr(saved_state, "SAVE_EVERY_SECONDS", 0)
+    monkeypatch.setattr(saved_state, "SAVE_PAUSE", 0)
 
 
 def test_logs_say_what_the_history_says_in_lines_and_in_tensorboard(tiny_run):
@@ -113,7 +116,7 @@ def test_logs_say_what_the_history_says_in_lines_and_in_tensorboard(tiny_run):
 def test_watched_pictures_show_image_student_and_memory(tiny_run):
     stages.network_file(tiny_run, "iapc")
     records = stages.monitored_records(tiny_run)
-    picture = Watch(tiny_run, "iapc", records).pictures(0)["0"]
+    picture = Monitor(tiny_run, ROWS["iapc"], records).pictures(0)["0"]
     image, student, memory = np.split(picture, 3, axis=1)
     assert np.array_equal(image, np.asarray(read_image(records[0].image)))
     for name, shown in (("0", student), ("memory/0", memory)):
@@ -121,15 +124,14 @@ def test_watched_pictures_show_image_student_and_memory(tiny_run):
         assert np.array_equal(shown, colorize(labels))
 
 
-@pytest.mark.parametrize("module", [source_training, adaptation])
+@pytest.mark.parametrize("name", KIND)
 def test_interrupted_training_has_the_same_lines_and_curves(
-    tiny_run, tmp_path, data_folder, monkeypatch, save_always, module
+    tiny_run, tmp_path, data_folder, monkeypatch, save_always, name
 ):
-    name = "source" if module is source_training else "iapc"
     stages.network_file(tiny_run, "iapc")
     other = open_run(PRESET, tmp_path / "stopped", 0, tiny_overrides(data_folder))
     with monkeypatch.context() as patch:
-        stop_at(patch, module, 4)
+        stop_at(patch, name, 4)
         with pytest.raises(Killed):
             stages.network_file(other, "iapc")
     # A kill later than the last saved state: a line and an event too many, the line cut off.
@@ -151,7 +153,7 @@ def test_log_that_cannot_be_written_is_named(tiny_run):
     stages.pseudo_labels(tiny_run)
     tiny_run.path("logs", "tensorboard").mkdir(parents=True, exist_ok=True)
     tiny_run.path("logs", "tensorboard", "iapc").write_text("in the way")
-    with pytest.raises(RunFolderError, match="logs/tensorboard/iapc: cannot be written"):
+    with pytest.raises(FileError, match="logs/tensorboard/iapc: cannot be written"):
         stages.network_file(tiny_run, "iapc")
 
 
@@ -172,7 +174,7 @@ def assert_finite(value):
 def test_broken_adaptation_names_step_terms_and_what_to_do(
     tiny_run, tmp_path, data_folder, monkeypatch, save_always, row
 ):
-    stop_at(monkeypatch, adaptation, 3, poison)
+    stop_at(monkeypatch, "iapc", 3, poison)
     with pytest.raises(TrainingDiverged) as raised:
         stages.network_file(tiny_run, row)
     message = str(raised.value)
@@ -191,7 +193,7 @@ def test_broken_adaptation_names_step_terms_and_what_to_do(
     key, value = setting.split("=")
     changed = tiny_overrides(data_folder) | {key: float(value)}
     other = open_run(PRESET, tmp_path / "other", 0, changed)
-    assert f"unfinished adaptation_{row}" in take_over(other, tiny_run, unfinished=True)
+    assert f"unfinished adaptation_{row}" in reuse_stages(other, tiny_run, unfinished=True)
     stages.network_file(other, row)
     assert [e["step"] for e in log_of(other, row) if "loss" in e] == list(range(6))
     before, after = (log_of(run, row) for run in (tiny_run, other))
@@ -204,7 +206,7 @@ def test_broken_adaptation_names_step_terms_and_what_to_do(
 def test_broken_source_training_is_kept_and_goes_on_elsewhere(
     tiny_run, tmp_path, data_folder, monkeypatch, save_always
 ):
-    stop_at(monkeypatch, source_training, 2, poison)
+    stop_at(monkeypatch, "source", 2, poison)
     with pytest.raises(TrainingDiverged, match="source_training: step 2 is not finite: loss = nan"):
         stages.network_file(tiny_run, "source_only")
     saved = torch.load(tiny_run.path("states", "source_training.pt"), weights_only=True)
@@ -214,8 +216,8 @@ def test_broken_source_training_is_kept_and_goes_on_elsewhere(
     changed = tiny_overrides(data_folder) | {"source_training.optimizer.learning_rate": 1e-5}
     other = open_run(PRESET, tmp_path / "other", 0, changed)
     with pytest.raises(RunFolderError, match="they differ in source_training"):
-        take_over(other, tiny_run)
-    assert take_over(other, tiny_run, unfinished=True) == ["unfinished source_training"]
+        reuse_stages(other, tiny_run)
+    assert reuse_stages(other, tiny_run, unfinished=True) == ["unfinished source_training"]
     stages.network_file(other, "source_only")
     rates = [e["learning_rate"] for e in log_of(other, "source")]
     assert rates[1] > 1e-5 >= rates[2]
@@ -233,17 +235,14 @@ def test_absurd_learning_rate_breaks_before_anything_was_saved(tmp_path, data_fo
 def test_broken_update_behind_a_finite_loss_never_replaces_a_good_state(
     tiny_run, monkeypatch, save_always
 ):
-    real = adaptation_step
-    calls = []
-
-    def breaking(networks, *arguments):
-        result = real(networks, *arguments)
-        calls.append(1)
-        if len(calls) == 3:
-            networks.student.conv1.weight.data[0] = math.nan
+    def breaking(row, state, *arguments):
+        result = real(row, state, *arguments)
+        if sum("loss" in entry for entry in state.history) == 2:
+            state.networks.student.conv1.weight.data[0] = math.nan
         return result
 
-    monkeypatch.setattr(adaptation, "adaptation_step", breaking)
+    real = adapt.update
+    monkeypatch.setattr(adapt, "update", breaking)
     with pytest.raises(TrainingDiverged, match="step 2 is not finite: after it, in student.conv1"):
         stages.network_file(tiny_run, "iapc")
     saved = torch.load(tiny_run.path("states", "adaptation_iapc.pt"), weights_only=True)
@@ -252,15 +251,14 @@ def test_broken_update_behind_a_finite_loss_never_replaces_a_good_state(
 
 
 def test_broken_last_update_makes_no_result(tiny_run, monkeypatch):
-    real = adaptation_step
-
-    def breaking(networks, *arguments):
-        result = real(networks, *arguments)
-        if len(log_of(tiny_run, "iapc")) == 11:  # six looks and five steps
-            networks.student.conv1.weight.data[0] = math.nan
+    def breaking(row, state, *arguments):
+        result = real(row, state, *arguments)
+        if sum("loss" in entry for entry in state.history) == 5:
+            state.networks.student.conv1.weight.data[0] = math.nan
         return result
 
-    monkeypatch.setattr(adaptation, "adaptation_step", breaking)
+    real = adapt.update
+    monkeypatch.setattr(adapt, "update", breaking)
     with pytest.raises(TrainingDiverged, match="step 5 is not finite: after it"):
         stages.network_file(tiny_run, "iapc")
     assert not tiny_run.path("adapted.safetensors").exists()
@@ -307,7 +305,7 @@ def test_resumed_optimizer_has_its_memory_and_the_new_settings(tiny_run, kind):
 def test_state_of_another_optimizer_or_of_a_longer_training_is_refused(
     tiny_run, tmp_path, data_folder, monkeypatch, save_always
 ):
-    stop_at(monkeypatch, adaptation, 4)
+    stop_at(monkeypatch, "iapc", 4)
     with pytest.raises(Killed):
         stages.network_file(tiny_run, "iapc")
     monkeypatch.undo()
@@ -321,7 +319,7 @@ def test_state_of_another_optimizer_or_of_a_longer_training_is_refused(
     ):
         overrides = tiny_overrides(data_folder) | change
         run = open_run(PRESET, tmp_path / f"other{number}", 0, overrides)
-        take_over(run, tiny_run, unfinished=True)
+        reuse_stages(run, tiny_run, unfinished=True)
         with pytest.raises(RunFolderError, match=f"adaptation_iapc.pt: .*{message}"):
             stages.network_file(run, "iapc")
 
@@ -382,7 +380,7 @@ def test_progress_begins_the_time_anew_and_no_limit_watches_nothing():
 
 UNINTERRUPTIBLE = """
 import signal, time
-from iapc_lib import stalls
+from iapc_lib.machine import stalls
 stalls.GRACE_SECONDS = 3
 def hung_on_the_gpu():
     time.sleep(600)
@@ -403,8 +401,8 @@ def test_process_that_cannot_be_interrupted_is_ended_with_its_traceback():
 
 STALLED_CELL = """
 import time
-from iapc_lib.resume import TrainingDiverged
-from iapc_lib.stalls import StallError, StallWatch
+from iapc_lib.training.saved_state import TrainingDiverged
+from iapc_lib.machine.stalls import StallError, StallWatch
 try:
     with StallWatch("x", 0.2):
         time.sleep(600)
