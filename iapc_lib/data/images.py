@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.io import ImageReadMode, decode_image
 
-from iapc_lib.classes import PALETTE, UNKNOWN_ID, ClassSet
+from iapc_lib.classes import IGNORE, PALETTE, UNKNOWN_ID, ClassSet
 from iapc_lib.data.layouts import DataError, Record
 
 T = TypeVar("T")
@@ -155,6 +155,18 @@ def read_pair(record: Record) -> tuple[Image.Image, np.ndarray]:
     """Image and label of a record, checked against one another; see `read_label`."""
     image = read_image(record.image)
     return image, read_label(record, (image.height, image.width))
+
+
+def read_example(record: Record, classes: ClassSet) -> tuple[Image.Image, np.ndarray]:
+    """An image to look at and its truth as train ids (H, W) uint8, as far as it is known.
+
+    Pixels of other classes than `classes` are 255; all pixels of a record without a label are.
+    """
+    if record.label is not None:
+        image, label = read_pair(record)
+        return image, classes.known_only(label)
+    image = read_image(record.image)
+    return image, np.full((image.height, image.width), IGNORE, np.uint8)
 
 
 def _reason(error: Exception) -> str:
