@@ -259,7 +259,8 @@ def histogram_right_wrong(
     axes = _axes(6, 3)
     clipped, bins = np.clip(values, *limits), np.linspace(*limits, 41)
     for chosen, color, label in ((right, RIGHT, "right"), (~right, WRONG, "wrong")):
-        axes.hist(clipped[chosen], bins, density=True, color=color, alpha=0.55, label=label)
+        with np.errstate(invalid="ignore"):  # there may be none of them
+            axes.hist(clipped[chosen], bins, density=True, color=color, alpha=0.55, label=label)
     axes.set(xlabel=name, ylabel="density")
     axes.legend(title="pseudo-label", frameon=False)
     return axes.figure
