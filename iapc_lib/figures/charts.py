@@ -289,6 +289,8 @@ def reliability(values: Mapping[str, np.ndarray], right: np.ndarray, bins: int =
 def agreement_by_class(shares: pd.DataFrame) -> Figure:
     """Shares by class (index) for the columns given, in per cent, as horizontal bars."""
     axes = _axes(7, 0.36 * len(shares) + 0.8)
+    if shares.empty:  # pandas draws no empty table
+        return axes.figure
     shares.plot.barh(ax=axes, color=COLORS, width=0.8)
     axes.invert_yaxis()  # classes and bars in the order of the table, from the top
     axes.set(xlabel="share of pixels (%)", ylabel="", xlim=(0, 100))
