@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -259,3 +259,8 @@ class ImageDataset(Dataset):
         if record.label is not None:
             item["label"] = to_channels(read_label(record, size), self.classes)
         return item
+
+
+def truth_of(item: Mapping[str, Any]) -> Tensor:
+    """The label of an `ImageDataset` item, (H, W) int64; all ignored if the record has none."""
+    return item["label"] if "label" in item else torch.full(item["size"], IGNORE)

@@ -30,6 +30,7 @@ from iapc_lib.data.images import (
     read_image,
     read_label,
     read_train_ids,
+    truth_of,
     write_train_ids,
 )
 from iapc_lib.data.layouts import DataError, Record, domain_root, source_records, target_records
@@ -92,6 +93,10 @@ def test_examples_show_what_is_known_of_the_truth(pair):
     assert (truth[:, :4] == 0).all() and (truth[:, 4:] == IGNORE).all()
     _, truth = read_example(replace(pair, label=None), SYNTHIA_16)
     assert truth.shape == (6, 8) and (truth == IGNORE).all()
+    records = [pair, replace(pair, label=None)]
+    known, unknown = (truth_of(item) for item in ImageDataset(records, (3, 4), SYNTHIA_16))
+    assert known.dtype == unknown.dtype and known.shape == unknown.shape == (6, 8)
+    assert (known[:, :4] == 0).all() and (unknown == IGNORE).all()
 
 
 def test_synthia_labels_must_be_the_16_bit_files(tmp_path):
