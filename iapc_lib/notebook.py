@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from iapc_lib.config.errors import ConfigError
+from iapc_lib.paths import shown_path
 from iapc_lib.pipeline import stages
 from iapc_lib.runs.folder import Run, open_run
 
@@ -33,7 +34,7 @@ def start(
     run = open_run(config, out, seed, overrides, variant)
     stages.data(run)
     print(f"iapc_lib {version('iapc-lib')}, torch {version('torch')}, {run.machine.description}")
-    print(f"{run.config.scenario}, seed {run.config.seed}: {run.folder}")
+    print(f"{run.config.scenario}, seed {run.config.seed}: {shown_path(run.folder)}")
     return run
 
 

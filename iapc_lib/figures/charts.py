@@ -222,7 +222,8 @@ def histogram_right_wrong(
     axes = _axes(6, 3)
     clipped, bins = np.clip(values, *limits), np.linspace(*limits, 41)
     for chosen, color, label in ((right, RIGHT, "right"), (~right, WRONG, "wrong")):
-        axes.hist(clipped[chosen], bins, density=True, color=color, alpha=0.55, label=label)
+        with np.errstate(invalid="ignore"):  # there may be none of them
+            axes.hist(clipped[chosen], bins, density=True, color=color, alpha=0.55, label=label)
     axes.set(xlabel=name, ylabel="density")
     axes.legend(title="pseudo-label", frameon=False)
     return axes.figure
@@ -251,6 +252,8 @@ def reliability(values: Mapping[str, np.ndarray], right: np.ndarray, bins: int =
 def agreement_by_class(shares: pd.DataFrame) -> Figure:
     """Shares by class (index) for the columns given, in per cent, as horizontal bars."""
     axes = _axes(7, 0.36 * len(shares) + 0.8)
+    if shares.empty:  # pandas draws no empty table
+        return axes.figure
     shares.plot.barh(ax=axes, color=COLORS, width=0.8)
     axes.invert_yaxis()  # classes and bars in the order of the table, from the top
     axes.set(xlabel="share of pixels (%)", ylabel="", xlim=(0, 100))

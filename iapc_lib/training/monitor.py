@@ -109,5 +109,11 @@ class Monitor:
             save_network(path, network, self.run.config, what=what)
 
 
+def dev_curve(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """What a history has of mIoU on `dev`, in per cent: (step, score); empty without a `dev`."""
+    looks = [entry for entry in history if "dev_miou" in entry.get("watched", {})]
+    return [(look["step"], look["watched"]["dev_miou"]) for look in looks]
+
+
 def _picture(place: int, step: int) -> str:
     return f"{place}_{step:06d}.png"
