@@ -128,12 +128,6 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> Points:
     return list(means.items())
 
 
-def dev_curve(history: Sequence[Mapping[str, Any]]) -> Points:
-    """mIoU on `dev` in per cent, at the steps where it was measured; empty without labels."""
-    watched = [(entry["step"], entry["watched"]) for entry in history if "watched" in entry]
-    return [(step, found["dev_miou"]) for step, found in watched if "dev_miou" in found]
-
-
 def nearest_step(steps: Sequence[int], step: int) -> int:
     """The one of `steps` that is closest to `step`, the earlier one of two."""
     return min(steps, key=lambda other: (abs(other - step), other))

@@ -6,12 +6,13 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
-from iapc_lib.explorers.adaptation.facts import WINDOW, PictureAtStep, dev_curve, loss_curve
+from iapc_lib.explorers.adaptation.facts import WINDOW, PictureAtStep, loss_curve
 from iapc_lib.explorers.gallery import Gallery, Picture
 from iapc_lib.explorers.line_chart import Curve, line_chart
 from iapc_lib.explorers.parts import COLORS, swatch, table
 from iapc_lib.explorers.terms import loss_symbol
 from iapc_lib.method.objective import TERMS
+from iapc_lib.training.monitor import dev_curve
 
 OTHER_COLORS = [COLORS[1], COLORS[3]]
 """Of the curves of another run."""
