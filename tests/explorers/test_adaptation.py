@@ -14,7 +14,6 @@ from iapc_lib.classes import IGNORE, colorize
 from iapc_lib.data.images import to_tensor
 from iapc_lib.explorers.adaptation.explorer import AdaptationExplorer
 from iapc_lib.explorers.adaptation.facts import (
-    dev_curve,
     loss_curve,
     nearest_step,
     picture_at_step,
@@ -30,6 +29,7 @@ from iapc_lib.method.prototypes import memory_prototypes
 from iapc_lib.networks.checkpoints import load_ready
 from iapc_lib.rows import ROWS
 from iapc_lib.runs.folder import Run, open_run
+from iapc_lib.training.monitor import dev_curve
 from tests.conftest import PRESETS, tiny_overrides
 from tests.explorers.reading import expect_page, rows, shown, words
 
