@@ -26,7 +26,7 @@ def score_table(columns: Mapping[str, PictureAtStep]) -> str:
         if one.miou is not None:
             rows = {"mIoU (%)": one.miou, "pixels right (%)": 100 * one.right, **rows}
         scores[html.escape(heading)] = rows.values()
-    made = table({"this picture": rows.keys(), **scores}, dict.fromkeys(scores, "{:.1f}"))
+    made = table({"this picture": rows.keys(), **scores}, dict.fromkeys(scores, "{:.1f}".format))
     return made + ("" if "mIoU (%)" in rows else "no labels, hence no score")
 
 
@@ -48,7 +48,7 @@ def terms_table(now: PictureAtStep, update: Mapping[str, float]) -> str:
         names |= {"importance": "mean importance", "agreement": "prototype and pseudo-label agree"}
     values = {head: [found[name] for name in names] for head, found in columns.items()}
     heading = f"objective, step {now.step}"
-    return table({heading: names.values(), **values}, dict.fromkeys(values, "{:.4f}"))
+    return table({heading: names.values(), **values}, dict.fromkeys(values, "{:.4f}".format))
 
 
 def pixel_table(
@@ -66,7 +66,7 @@ def pixel_table(
     if all(labels is not None for labels in memory):
         columns["memory network"] = [swatch(labels[pixel]) for labels in memory]
     heading = f"<b>pixel: row {pixel[0]}, column {pixel[1]}</b><br>{known}"
-    return heading + table(columns)
+    return heading + table(columns, {"step": str})
 
 
 def iou_bars(columns: Mapping[str, PictureAtStep]) -> str:
@@ -79,9 +79,9 @@ def iou_bars(columns: Mapping[str, PictureAtStep]) -> str:
         for heading, one in columns.items()
     }
     return table(
-        {"IoU on this picture (%)": map(swatch, train_ids), **values},
-        dict.fromkeys(values, "{:.1f}"),
-        {tuple(values): (0, 100)},
+        {"IoU on this picture (%)": list(map(swatch, train_ids)), **values},
+        dict.fromkeys(values, "{:.1f}".format),
+        dict.fromkeys(values, (0, 100)),
         missing="absent",
     )
 

@@ -100,7 +100,7 @@ def pixel_text(
             "logit z": facts.logits,
             "probability p": facts.probabilities,
         },
-        {"logit z": number, "probability p": number},
+        dict.fromkeys(("logit z", "probability p"), number),
     )
     truth = "not known, no labels" if facts.label is None else swatch(facts.label)
     lines = [
@@ -126,8 +126,7 @@ def shares_table(shares: Sequence[ClassShares], labelled: bool) -> str:
         rates["right of those<br>that fall out"] = [row.right_dropped for row in shares]
     made = table(
         columns | rates,
-        dict.fromkeys(rates, percent),
-        {tuple(rates): (0, 1)},
-        missing=percent(math.nan),
+        {"pixels": str, **dict.fromkeys(rates, percent)},
+        dict.fromkeys(rates, (0, 1)),
     )
     return made + ("" if labelled else NO_LABELS)

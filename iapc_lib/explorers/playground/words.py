@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import math
 
+import numpy as np
+
 from iapc_lib.classes import NAMES
 from iapc_lib.explorers.parts import block, swatch, table
 from iapc_lib.explorers.playground.facts import CLASSES, PIXELS, LossReport, ToyPixels, facts_of
@@ -27,7 +29,7 @@ def pixels_table(toy: ToyPixels, report: LossReport, chosen: int) -> str:
     columns = {
         "pixel": [f"<b>{name}</b>" for name in PIXELS],
         "pseudo-label": [swatch(one.pseudo_label) for one in facts],
-        "<i>I</i>": [f"{one.importance:.2f}" for one in facts],
+        "<i>I</i>": [one.importance for one in facts],
         "predicted": [swatch(one.predicted) for one in facts],
         f"<i>p</i> of {', '.join(CLASS_NAMES)}": [
             " ".join(f"{share:.2f}" for share in shares) for shares in probabilities
@@ -37,7 +39,7 @@ def pixels_table(toy: ToyPixels, report: LossReport, chosen: int) -> str:
         ],
         "agrees": ["yes" if one.agree else "no" for one in facts],
     }
-    return table(columns, styles={chosen: CHOSEN})
+    return table(columns, {"<i>I</i>": "{:.2f}".format}, styles={chosen: CHOSEN})
 
 
 def losses_table(toy: ToyPixels, report: LossReport, losses: Losses) -> str:
@@ -47,15 +49,17 @@ def losses_table(toy: ToyPixels, report: LossReport, losses: Losses) -> str:
         " ".join(name for name, one in zip(PIXELS, of_term, strict=True) if one.seen) or "none"
         for of_term in zip(*seen, strict=True)
     ]
-    terms = report.terms.values()
+    terms = (*report.terms.values(), report.total)
     columns = {
-        "loss": [*map(loss_symbol, report.terms), "<b>objective</b>"],
-        "mean over the pixels": [*(f"{term.value:.4f}" for term in terms), ""],
-        "weight": [*(f"{term.weight:g}" for term in terms), ""],
-        "weighted": [f"{term.weight * term.value:.4f}" for term in (*terms, report.total)],
+        "loss": [*map(loss_symbol, report.terms), "objective"],
+        "mean over the pixels": [term.value for term in terms[:-1]] + [None],
+        "weight": [term.weight for term in terms[:-1]] + [None],
+        "weighted": [term.weight * term.value for term in terms],
         "sees": [*sees, ""],
     }
-    return table(columns, styles={len(sees): "font-weight:bold"})
+    formats = dict.fromkeys(("mean over the pixels", "weighted"), "{:.4f}".format)
+    formats["weight"] = "{:g}".format
+    return table(columns, formats, styles={len(sees): "font-weight:bold"}, missing="")
 
 
 def gradients_table(toy: ToyPixels, report: LossReport, losses: Losses, pixel: int) -> str:
@@ -69,19 +73,20 @@ def gradients_table(toy: ToyPixels, report: LossReport, losses: Losses, pixel: i
         tuple(f"&part; <i>z</i> {name}" for name in CLASS_NAMES): [t.logit_gradient for t in terms],
         ("&part; <i>f</i> x", "&part; <i>f</i> y"): [t.feature_gradient for t in terms],
     }
-    columns = {"": [*map(loss_symbol, report.terms), "<b>sum</b>"]}
+    columns, bars = {"": [*map(loss_symbol, report.terms), "<b>sum</b>"]}, {}
     for heads, gradients in vectors.items():
-        for place, head in enumerate(heads):
-            columns[head] = [math.nan if g is None else float(g[pixel, place]) for g in gradients]
-    numbers = [head for heads in vectors for head in heads]
+        nothing = [math.nan] * len(heads)
+        values = np.array([nothing if g is None else g[pixel].tolist() for g in gradients])
+        columns |= zip(heads, values.T, strict=True)
+        longest = np.maximum(np.abs(values).max(axis=1), 1e-12)
+        bars |= dict.fromkeys(heads, (-longest, longest))
     step = "a step goes the opposite way, times the step size"
     columns["what the loss wants of this pixel"] = [*(html.escape(w.why) for w in wanted), step]
     made = table(
         columns,
-        dict.fromkeys(numbers, "{:+.4f}"),
-        dict.fromkeys(vectors),
+        dict.fromkeys(bars, "{:+.4f}".format),
+        bars,
         {place: "color:#767676" for place, one in enumerate(wanted) if not one.seen},
-        missing="none",
     )
     return f"<b>pixel {PIXELS[pixel]}: gradients of the weighted losses</b>{made}"
 

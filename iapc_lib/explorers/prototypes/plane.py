@@ -149,7 +149,7 @@ def draw(
     _names(pen, stars, star_names)
     for place, color in zip(stars, star_colors, strict=True):
         diamond(pen, _fine(place), tuple(map(int, color)))
-    pixels = np.asarray(canvas.resize((width, height), Image.Resampling.BOX))
+    pixels = np.asarray(canvas.reduce(FINE))
     return Drawing(pixels, dots[:, ::-1], stars[:, ::-1])
 
 

@@ -67,7 +67,7 @@ def facts_table(facts: PixelFacts) -> str:
     }
     (row, column), (cell_row, cell_column) = facts.pixel, facts.cell
     heading = f"<b>pixel: row {row}, column {column}</b>, in feature cell {cell_row}, {cell_column}"
-    return block(heading + table({"what": given.keys(), "class": given.values()}, heads=False))
+    return block(heading + table({"": given.keys(), "class": given.values()}))
 
 
 def similarity_bars(contrast: Contrast, facts: PixelFacts) -> str:
@@ -76,16 +76,14 @@ def similarity_bars(contrast: Contrast, facts: PixelFacts) -> str:
     shown = contrast.train_ids[present]
     names = [f"<b>{swatch(t)}</b>" if t == facts.nearest else swatch(t) for t in shown]
     bars = table(
-        {"class": names, "cosine": facts.similarity[present]},
-        {"cosine": "{:.3f}"},
-        {("cosine",): (0, 1)},
-        heads=False,
+        {"cosine similarity <br>to the prototype of": names, "": facts.similarity[present]},
+        {"": "{:.3f}".format},
+        {"": (0, 1)},
     )
-    text = f"<b>cosine similarity to the prototype of</b>{bars}"
     if not present.all():
         absent = ", ".join(map(swatch, contrast.train_ids[~present]))
-        text += f"absent from this picture (zero prototype, similarity 0): {absent}"
-    return block(text, "21.5em")
+        bars += f"absent from this picture (zero prototype, similarity 0): {absent}"
+    return block(bars, "21.5em")
 
 
 def terms_table(terms: list[TermSeen]) -> str:
@@ -97,7 +95,7 @@ def terms_table(terms: list[TermSeen]) -> str:
         "what it wants, or why not": [html.escape(term.why) for term in terms],
     }
     passed_by = {place: "color:#767676" for place, term in enumerate(terms) if not term.seen}
-    return block(table(columns, {"weight": "{:g}"}, styles=passed_by), "27em")
+    return block(table(columns, {"weight": "{:g}".format}, styles=passed_by), "27em")
 
 
 def selection_text(contrast: Contrast, cells: np.ndarray) -> str:
