@@ -72,6 +72,12 @@ def square(color: Sequence[int]) -> str:
     )
 
 
+def legend(blue: str, orange: str) -> str:
+    """HTML: what the two colours of `marked` mean, in plain words."""
+    meanings = ((BLUE, blue), (ORANGE, orange))
+    return " &nbsp; ".join(square(color) + html.escape(words) for color, words in meanings)
+
+
 def class_name(train_id: int) -> str:
     """Name of a train id; `no class` for 255."""
     return "no class" if train_id == IGNORE else NAMES[train_id]
@@ -100,7 +106,7 @@ def table(
     styles: Mapping[int, str] | None = None,
     missing: str = "none",
 ) -> str:
-    """HTML: a table. A table of pandas' Styler took 6 ms, this one a fifth of one.
+    """HTML: a table. A table of pandas' Styler took 6 ms, this one 0.2 ms.
 
     Args:
         columns: by their heads; heads and cells that are texts are HTML.

@@ -90,7 +90,7 @@ class AdaptationExplorer(GalleryExplorer):
         grid = widgets.GridBox(
             self.frames, layout={"grid_template_columns": f"repeat(2, {WIDTH + 8}px)"}
         )
-        legend = " &nbsp; ".join(map(swatch, self.gallery.classes.train_ids))
+        legend = " &nbsp; ".join(map(swatch, self.gallery.source.classes.train_ids))
         notes = [note_box(self.gallery)]
         if self.other is not None:
             notes.append(note_box(self.other))
@@ -170,8 +170,7 @@ class AdaptationExplorer(GalleryExplorer):
         if self.now is None:
             return
         first = self.by_step.get(0, self.now)
-        view = draw_view(self.view.value, self.shown, self.now, first, self.other_now)
-        self.show(3, view.pixels, view.text, view.legend)
+        self.show(3, *draw_view(self.view.value, self.shown, self.now, first, self.other_now))
 
     def _show_numbers(self) -> None:
         now, here = self.now, f"step {self.now.step}"

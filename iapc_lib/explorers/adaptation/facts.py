@@ -78,7 +78,7 @@ def picture_scores(
     """
     if label is None or (label == IGNORE).all():
         return None, {}
-    classes = gallery.classes
+    classes = gallery.source.classes
     true, found = (
         torch.from_numpy(classes.channel_of_train_id[labels].astype(np.int64))
         for labels in (label, predicted)
@@ -96,13 +96,13 @@ def picture_terms(gallery: Gallery, picture: int, step: int) -> dict[str, float]
     picture's own.
     """
     student, memory = gallery.outputs(picture, step)
-    labels = gallery.classes.channel_of_train_id[gallery.pictures[picture].pseudo_label]
+    labels = gallery.source.classes.channel_of_train_id[gallery.pictures[picture].pseudo_label]
     terms = iapc_losses(
         student,
         memory_prototypes(memory, gallery.size),
         gallery.source_logits(picture)[None],
         torch.from_numpy(labels.astype(np.int64))[None],
-        torch.ones(len(gallery.classes)),
+        torch.ones(len(gallery.source.classes)),
         gallery.losses,
         gallery.fidelity,
     )
