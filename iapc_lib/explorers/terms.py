@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from iapc_lib.classes import IGNORE
 from iapc_lib.explorers.parts import class_name
 from iapc_lib.method.objective import TERMS
@@ -21,19 +19,12 @@ IMPORTANCE_NAMES = {
 
 
 class PixelFacts(NamedTuple):
-    """What is known of one pixel; classes are train ids."""
+    """What decides which losses see a pixel; classes are train ids."""
 
-    pixel: tuple[int, int]
-    """(row, column)."""
-    cell: tuple[int, int]
-    """(row, column) in the feature map."""
-    similarity: np.ndarray
-    """(K,) float, of its cell."""
     nearest: int
+    """Class of the nearest prototype."""
     predicted: int
     pseudo_label: int
-    label: int | None
-    """None where nobody labelled the picture; 255 where the pixel has no class."""
     importance: float
 
     @property

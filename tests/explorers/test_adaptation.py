@@ -92,7 +92,7 @@ def test_scores_are_intersection_over_union(gallery):
     picture = gallery.pictures[0]
     miou, iou = picture_scores(gallery, picture.pseudo_label, picture.label)
     known, values = picture.label != IGNORE, {}
-    for train_id in gallery.classes.train_ids:
+    for train_id in gallery.source.classes.train_ids:
         true, found = (
             labels[known] == train_id for labels in (picture.label, picture.pseudo_label)
         )
@@ -105,7 +105,7 @@ def test_scores_are_intersection_over_union(gallery):
 def test_terms_are_those_of_an_update_with_this_picture_alone(run, gallery):
     step, picture = gallery.steps[-1], gallery.pictures[0]
     image = to_tensor(picture.pixels)[None]
-    labels = gallery.classes.channel_of_train_id[picture.pseudo_label].astype(np.int64)
+    labels = gallery.source.classes.channel_of_train_id[picture.pseudo_label].astype(np.int64)
     student, memory = (snapshot(run, "iapc", name, step) for name in ("student", "memory"))
     for ready in (student, memory):
         ready.network.train()
@@ -115,7 +115,7 @@ def test_terms_are_those_of_an_update_with_this_picture_alone(run, gallery):
             memory_prototypes(memory.forward(image), gallery.size),
             gallery.source.forward(image).logits,
             torch.from_numpy(labels)[None],
-            torch.ones(len(gallery.classes)),
+            torch.ones(len(gallery.source.classes)),
             run.config.losses,
             run.config.fidelity,
         )

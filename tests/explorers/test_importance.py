@@ -157,7 +157,7 @@ def test_a_pixels_numbers_are_those_of_the_maps(gallery):
     logits, pixel = gallery.source_logits(0), (5, 7)
     for kind in DEFINITIONS:
         importance = importance_of(logits, kind)
-        facts = pixel_importance(gallery, 0, pixel, importance, importance >= 0.4)
+        facts = pixel_importance(gallery, 0, pixel, importance)
         order = logits[:, 5, 7].argsort(descending=True)[:2]
         assert facts.classes == tuple(TRAIN_IDS[order])
         assert facts.logits == tuple(logits[order, 5, 7].tolist())
@@ -165,17 +165,14 @@ def test_a_pixels_numbers_are_those_of_the_maps(gallery):
         assert facts.probabilities == pytest.approx(probabilities[order].tolist())
         entropy = entropy_map(logits[None].log_softmax(dim=1))[0, 5, 7].item()
         assert facts.entropy == pytest.approx(entropy)
-        assert (facts.pixel, facts.importance) == (pixel, importance[pixel])
-        assert facts.kept == (importance[pixel] >= 0.4)
-        assert facts.pseudo_label == gallery.pictures[0].pseudo_label[pixel]
-        assert facts.label == gallery.pictures[0].label[pixel]
+        assert facts.importance == importance[pixel]
 
 
 # What is said
 
 
 def facts(**changes) -> PixelImportance:
-    made = PixelImportance((3, 4), (0, 2), (5.0, 2.0), (0.8, 0.1), 0.7, 0.6, True, 0, 2)
+    made = PixelImportance((0, 2), (5.0, 2.0), (0.8, 0.1), 0.7, 0.6)
     return made._replace(**changes)
 
 
@@ -210,9 +207,8 @@ def test_odd_logit_ratios_are_explained():
 
 
 def test_decision_shows_the_comparison():
-    assert text.decision(facts(), 0.3) == "I = 0.600 ≥ 0.30: stays"
-    falls = facts(importance=-3.0, kept=False)
-    assert text.decision(falls, 0) == "I = −3.000 < 0.00: falls out"
+    assert text.decision(0.6, 0.3, True) == "I = 0.600 ≥ 0.30: stays"
+    assert text.decision(-3.0, 0, False) == "I = −3.000 < 0.00: falls out"
 
 
 def test_a_close_race_is_shown_with_the_digits_that_decide_it():

@@ -63,7 +63,7 @@ def gallery() -> Gallery:
     def load_snapshot(step: int) -> Snapshot:
         if step == STEPS[-1]:
             raise CheckpointError("memory_000020.safetensors: is <cut off>")
-        return Snapshot(step, small_network(step), small_network(step + 1))
+        return Snapshot(small_network(step), small_network(step + 1))
 
     return Gallery(
         "a test",
@@ -107,11 +107,11 @@ def test_contrast_is_what_an_update_sees(gallery, step):
     assert_close(found.similarity, terms.similarity[0])
     assert_close(found.importance, terms.importance[0].numpy())
     np.testing.assert_array_equal(found.agree, terms.agreement[0])
-    on_cells = gallery.train_ids(terms.prototype_label[0]).ravel()
+    on_cells = gallery.source.train_ids(terms.prototype_label[0]).ravel()
     np.testing.assert_array_equal(found.nearest, on_cells[found.cells])
     np.testing.assert_array_equal(found.on_cells(found.nearest), on_cells)
     predicted = upsample(student.logits, (H, W))[0].argmax(dim=0)
-    np.testing.assert_array_equal(found.predicted, gallery.train_ids(predicted))
+    np.testing.assert_array_equal(found.predicted, gallery.source.train_ids(predicted))
 
 
 def test_every_cell_has_a_middle_of_its_own(contrast):
@@ -440,8 +440,9 @@ def test_a_step_that_cannot_be_read_says_why_and_leaves_the_rest(gallery, explor
     assert "is &lt;cut off&gt;" in explorer.status.value
     assert (explorer.assignment.png, explorer.bars.value) == before
     explorer.image.picked = [40, 90]
-    facts = pixel_facts(prototype_contrast(gallery, 0, 0), (40, 90))
-    assert f"{facts.similarity[explorer.contrast.present][0]:.3f}" in explorer.bars.value
+    found = explorer.contrast
+    similarity = found.similarity.flatten(1)[found.present, found.cells[40, 90]]
+    assert f"{similarity[0]:.3f}" in explorer.bars.value
     explorer.step.value = 10
     assert explorer.status.value == ""
 

@@ -6,8 +6,8 @@ The objective is the library's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -43,29 +43,17 @@ class ToyPixels:
     prototypes: Tensor
     """(K, 2); the zero vector is an absent class."""
 
-    @classmethod
-    def of(
-        cls,
-        logits: Sequence[Sequence[float]],
-        features: Sequence[Sequence[float]],
-        labels: Sequence[int],
-        source_logits: Sequence[Sequence[float]],
-        prototypes: Sequence[Sequence[float]],
-    ) -> ToyPixels:
-        """Made of plain lists of numbers."""
-        logits, features, source_logits, prototypes = (
-            torch.tensor(values, dtype=torch.float64)
-            for values in (logits, features, source_logits, prototypes)
-        )
-        return cls(logits, features, torch.tensor(labels), source_logits, prototypes)
 
+_numbers = partial(torch.tensor, dtype=torch.float64)
 
-START = ToyPixels.of(
-    logits=[[3.0, 0.5, 0.25], [1.25, 0.75, 1.0], [0.25, 2.0, 0.5], [0.5, 1.5, 1.0]],
-    features=[[1.5, 0.5], [1.0, 0.875], [0.375, 1.25], [0.75, 1.5]],
-    labels=[0, 0, 1, 2],
-    source_logits=[[2.75, 0.5, 0.25], [1.25, 1.0, 0.75], [0.25, 1.75, 0.75], [0.5, 1.0, 1.25]],
-    prototypes=[[1.75, 0.25], [0.25, 1.75], [1.375, 1.125]],
+START = ToyPixels(
+    logits=_numbers([[3.0, 0.5, 0.25], [1.25, 0.75, 1.0], [0.25, 2.0, 0.5], [0.5, 1.5, 1.0]]),
+    features=_numbers([[1.5, 0.5], [1.0, 0.875], [0.375, 1.25], [0.75, 1.5]]),
+    labels=torch.tensor([0, 0, 1, 2]),
+    source_logits=_numbers(
+        [[2.75, 0.5, 0.25], [1.25, 1.0, 0.75], [0.25, 1.75, 0.75], [0.5, 1.0, 1.25]]
+    ),
+    prototypes=_numbers([[1.75, 0.25], [0.25, 1.75], [1.375, 1.125]]),
 )
 """a: sure and undisputed. b: called road, looks like a car. c: undisputed. d: called car, and
 prediction and prototype both say vegetation."""
@@ -163,12 +151,8 @@ def facts_of(toy: ToyPixels, report: LossReport, pixel: int) -> PixelFacts:
     """One pixel as the prototypes explorer knows it; classes are train ids."""
     train_ids = CLASSES.train_ids
     return PixelFacts(
-        pixel=(0, pixel),
-        cell=(0, pixel),
-        similarity=report.similarity[pixel].numpy(),
         nearest=train_ids[report.nearest[pixel]],
         predicted=train_ids[report.predicted[pixel]],
         pseudo_label=train_ids[toy.labels[pixel]],
-        label=None,
         importance=float(report.importance[pixel]),
     )

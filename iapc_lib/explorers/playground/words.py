@@ -35,7 +35,8 @@ def pixels_table(toy: ToyPixels, report: LossReport, chosen: int) -> str:
             " ".join(f"{share:.2f}" for share in shares) for shares in probabilities
         ],
         "nearest prototype (cosine)": [
-            f"{swatch(one.nearest)} ({max(one.similarity):.3f})" for one in facts
+            f"{swatch(one.nearest)} ({cosine:.3f})"
+            for one, cosine in zip(facts, report.similarity.amax(dim=1), strict=True)
         ],
         "agrees": ["yes" if one.agree else "no" for one in facts],
     }
