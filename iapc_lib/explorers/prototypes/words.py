@@ -18,7 +18,6 @@ from iapc_lib.explorers.parts import (
     table,
 )
 from iapc_lib.explorers.prototypes.facts import Contrast
-from iapc_lib.explorers.prototypes.plane import missing_projections
 from iapc_lib.explorers.terms import PixelFacts, TermSeen, loss_symbol
 
 
@@ -103,8 +102,8 @@ def selection_text(contrast: Contrast, cells: np.ndarray) -> str:
 
 
 def plane_text(projection: str, note: str) -> str:
-    """Caption of the plane: what it holds, how to read it, which are not installed."""
+    """Caption of the plane: what it holds, and how to read it."""
     return block(
         f"{projection} of {note}. Dots: cells of the student's feature map; diamonds: prototypes. "
-        f"Click a dot, or drag a box. {missing_projections()}"
+        "Click a dot, or drag a box."
     )
