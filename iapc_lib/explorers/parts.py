@@ -64,18 +64,19 @@ def percent(share: float) -> str:
     return "none" if math.isnan(share) else f"{share:.1%}"
 
 
-def square(color: Sequence[int]) -> str:
-    """HTML: a small square of an RGB colour, for a legend."""
-    return (
-        '<span style="display:inline-block;width:0.8em;height:0.8em;border:1px solid #555;'
-        f'margin-right:0.4em;background:rgb{tuple(color)}"></span>'
+def _entry(color: Sequence[int], words: str) -> str:
+    """HTML: a small square of an RGB colour and plain words, on one line."""
+    square = (
+        "display:inline-block;width:0.8em;height:0.8em;border:1px solid #555;margin-right:0.4em;"
+        f"background:rgb{tuple(color)}"
     )
+    words = html.escape(words)
+    return f'<span style="white-space:nowrap"><span style="{square}"></span>{words}</span>'
 
 
 def legend(blue: str, orange: str) -> str:
     """HTML: what the two colours of `marked` mean, in plain words."""
-    meanings = ((BLUE, blue), (ORANGE, orange))
-    return " &nbsp; ".join(square(color) + html.escape(words) for color, words in meanings)
+    return f"{_entry(BLUE, blue)} &nbsp; {_entry(ORANGE, orange)}"
 
 
 def class_name(train_id: int) -> str:
@@ -85,8 +86,7 @@ def class_name(train_id: int) -> str:
 
 def swatch(train_id: int) -> str:
     """HTML: the class's colour and its name, on one line."""
-    name = html.escape(class_name(train_id))
-    return f'<span style="white-space:nowrap">{square(PALETTE[train_id].tolist())}{name}</span>'
+    return _entry(PALETTE[train_id].tolist(), class_name(train_id))
 
 
 def color_scale(low: float, high: float) -> str:

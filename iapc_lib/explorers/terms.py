@@ -79,4 +79,4 @@ def terms_seen(facts: PixelFacts, losses: Losses) -> list[TermSeen]:
 def loss_symbol(name: str) -> str:
     """HTML: the symbol of one of the `TERMS`, as a formula has it."""
     letter, _, index = TERMS[name].partition("_")
-    return f'<i>{letter}</i><sub style="line-height:0">{index}</sub>'
+    return f'<i>{letter}</i><sub style="line-height:0;font-size:70%;vertical-align:-0.2em">{index}</sub>'
