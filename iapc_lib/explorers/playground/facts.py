@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,14 +81,10 @@ class LossReport(NamedTuple):
     """Their weighted sum."""
     probabilities: Tensor
     """(P, K), of the student."""
-    predicted: Tensor
-    """(P,) int64, the student's class."""
-    importance: Tensor
-    """(P,), of the source network's logits."""
     similarity: Tensor
     """(P, K), cosines."""
-    nearest: Tensor
-    """(P,) int64, class of the nearest prototype."""
+    pixels: list[PixelFacts]
+    """The P pixels as the prototypes explorer knows them."""
 
     @property
     def finite(self) -> bool:
@@ -127,14 +124,15 @@ def losses_of(
         by_pixel = (None if gradient is None else gradient[0, :, 0].T for gradient in gradients)
         return Term(value.item(), weight, *by_pixel)
 
+    train_ids = np.array(CLASSES.train_ids)
+    channels = (found.prototype_label[0, 0], toy.logits.argmax(dim=1), toy.labels)
+    known = (*(train_ids[one].tolist() for one in channels), found.importance[0, 0].tolist())
     return LossReport(
         {name: term(value, found.weights[name]) for name, value in found.values.items()},
         term(found.total, 1.0),
         toy.logits.softmax(dim=1),
-        toy.logits.argmax(dim=1),
-        found.importance[0, 0],
         found.similarity[0, :, 0].T,
-        found.prototype_label[0, 0],
+        [PixelFacts(*one) for one in zip(*known, strict=True)],
     )
 
 
@@ -144,15 +142,4 @@ def descend(toy: ToyPixels, report: LossReport, rate: float) -> ToyPixels:
         toy,
         logits=toy.logits - rate * report.total.logit_gradient,
         features=toy.features - rate * report.total.feature_gradient,
-    )
-
-
-def facts_of(toy: ToyPixels, report: LossReport, pixel: int) -> PixelFacts:
-    """One pixel as the prototypes explorer knows it; classes are train ids."""
-    train_ids = CLASSES.train_ids
-    return PixelFacts(
-        nearest=train_ids[report.nearest[pixel]],
-        predicted=train_ids[report.predicted[pixel]],
-        pseudo_label=train_ids[toy.labels[pixel]],
-        importance=float(report.importance[pixel]),
     )

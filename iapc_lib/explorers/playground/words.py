@@ -9,7 +9,7 @@ import numpy as np
 
 from iapc_lib.classes import NAMES
 from iapc_lib.explorers.parts import block, swatch, table
-from iapc_lib.explorers.playground.facts import CLASSES, PIXELS, LossReport, ToyPixels, facts_of
+from iapc_lib.explorers.playground.facts import CLASSES, PIXELS, LossReport, ToyPixels
 from iapc_lib.explorers.terms import loss_symbol, terms_seen
 from iapc_lib.method.settings import Losses
 
@@ -22,9 +22,9 @@ CHOSEN = "background:#fff3c4;color:black"
 """CSS of the chosen pixel's row."""
 
 
-def pixels_table(toy: ToyPixels, report: LossReport, chosen: int) -> str:
+def pixels_table(report: LossReport, chosen: int) -> str:
     """What student, source network and prototypes say of every pixel, a row each."""
-    facts = [facts_of(toy, report, pixel) for pixel in range(len(PIXELS))]
+    facts = report.pixels
     probabilities = report.probabilities.tolist()
     columns = {
         "pixel": [f"<b>{name}</b>" for name in PIXELS],
@@ -43,9 +43,9 @@ def pixels_table(toy: ToyPixels, report: LossReport, chosen: int) -> str:
     return table(columns, {"<i>I</i>": "{:.2f}".format}, styles={chosen: CHOSEN})
 
 
-def losses_table(toy: ToyPixels, report: LossReport, losses: Losses) -> str:
+def losses_table(report: LossReport, losses: Losses) -> str:
     """Every loss: its mean over the pixels, its weight, and which pixels it sees."""
-    seen = [terms_seen(facts_of(toy, report, pixel), losses) for pixel in range(len(PIXELS))]
+    seen = [terms_seen(facts, losses) for facts in report.pixels]
     sees = [
         " ".join(name for name, one in zip(PIXELS, of_term, strict=True) if one.seen) or "none"
         for of_term in zip(*seen, strict=True)
@@ -63,12 +63,12 @@ def losses_table(toy: ToyPixels, report: LossReport, losses: Losses) -> str:
     return table(columns, formats, styles={len(sees): "font-weight:bold"}, missing="")
 
 
-def gradients_table(toy: ToyPixels, report: LossReport, losses: Losses, pixel: int) -> str:
+def gradients_table(report: LossReport, losses: Losses, pixel: int) -> str:
     """The gradient of every weighted loss at one pixel, and what the loss wants of it.
 
     Bars are scaled within each of the two vectors, by logits and by features.
     """
-    wanted = terms_seen(facts_of(toy, report, pixel), losses)
+    wanted = terms_seen(report.pixels[pixel], losses)
     terms = (*report.terms.values(), report.total)
     vectors = {
         tuple(f"&part; <i>z</i> {name}" for name in CLASS_NAMES): [t.logit_gradient for t in terms],
@@ -95,8 +95,8 @@ def gradients_table(toy: ToyPixels, report: LossReport, losses: Losses, pixel: i
 def plane_text(toy: ToyPixels, report: LossReport) -> str:
     """The feature plane in words, for those who cannot see it."""
     pixels = [
-        f"{name} at ({x:.2f}, {y:.2f}) nearest to {CLASS_NAMES[report.nearest[number]]}"
-        for number, (name, (x, y)) in enumerate(zip(PIXELS, toy.features.tolist(), strict=True))
+        f"{name} at ({x:.2f}, {y:.2f}) nearest to {NAMES[facts.nearest]}"
+        for name, (x, y), facts in zip(PIXELS, toy.features.tolist(), report.pixels, strict=True)
     ]
     prototypes = [
         f"{name} at ({x:.2f}, {y:.2f})"
