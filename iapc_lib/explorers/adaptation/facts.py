@@ -16,8 +16,6 @@ from iapc_lib.explorers.gallery import Gallery
 from iapc_lib.method.objective import iapc_losses
 from iapc_lib.method.prototypes import memory_prototypes
 
-Points = list[tuple[int, float]]
-"""(step, value), by rising step."""
 WINDOW = 20
 """Updates over which the history's loss is averaged."""
 
@@ -121,8 +119,8 @@ def update_at(history: Sequence[Mapping[str, Any]], step: int) -> Mapping[str, f
     return next(updates, {})
 
 
-def loss_curve(history: Sequence[Mapping[str, Any]]) -> Points:
-    """Running mean of the loss over the last `WINDOW` updates."""
+def loss_curve(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """(step, running mean of the loss over the last `WINDOW` updates)."""
     losses = pd.Series({entry["step"]: entry["loss"] for entry in history if "loss" in entry})
     means = losses.rolling(WINDOW, min_periods=1).mean()
     return list(means.items())

@@ -14,9 +14,6 @@ from iapc_lib.explorers.terms import loss_symbol
 from iapc_lib.method.objective import TERMS
 from iapc_lib.training.monitor import dev_curve
 
-OTHER_COLORS = [COLORS[1], COLORS[3]]
-"""Of the curves of another run."""
-
 
 def score_table(columns: Mapping[str, PictureAtStep]) -> str:
     """Scores of one picture, by the heading of their column; all with labels, or all without."""
@@ -94,8 +91,8 @@ def run_charts(runs: Mapping[str, tuple[Gallery, Sequence[PictureAtStep]]], step
         step: to be marked.
     """
     losses, scores, agreements = [], [], []
-    palettes = [COLORS[:1] + COLORS[2:3], OTHER_COLORS]
-    for (name, (gallery, pictures)), (first, second) in zip(runs.items(), palettes, strict=False):
+    for number, (name, (gallery, pictures)) in enumerate(runs.items()):
+        first, second = COLORS[number], COLORS[number + 2]
         of = f", {name}" if len(runs) > 1 else ""
         losses.append(Curve(name, loss_curve(gallery.history), first))
         scores.append(Curve(f"dev{of}", dev_curve(gallery.history), first, dots=True))
