@@ -161,7 +161,7 @@ def test_explorer_follows_its_controls(run, gallery):
     assert f"{update['importance_aware']:.4f}" in explorer.terms.value
     assert gallery.pictures[1].name in explorer.student.alt
     assert f"step {gallery.steps[2]}" in explorer.student.alt
-    assert explorer.progress.layout.visibility == "hidden"
+    assert explorer.status.value == ""
 
 
 @pytest.mark.parametrize("name", ["right and wrong", "corrected and broken", "pseudo-label",
