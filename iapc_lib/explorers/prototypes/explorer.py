@@ -88,6 +88,7 @@ class PrototypesExplorer(GalleryExplorer):
         classes = [(name, channel) for channel, name in enumerate(gallery.source.classes.names)]
         self.shown_class = dropdown("similarity", classes, shown_class)
         self.projection = dropdown("plane", available_projections(), projection)
+        self.projection.disabled = len(self.projection.options) == 1
         labelled = gallery.pictures[0].label is not None
         kinds = ["nearest prototype", "pseudo-label", *(["true class"] if labelled else [])]
         self.colored_by = dropdown("colours", kinds)
