@@ -53,9 +53,9 @@ def diamond(pen: ImageDraw.ImageDraw, place: Sequence[float], color: tuple[int, 
         pen.polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], fill)
 
 
-def block(content: str, width: str = "auto", line_height: float = 1.35) -> str:
+def block(content: str, width: str = "auto") -> str:
     """HTML in closer lines than ipywidgets' own, which leave room for a control."""
-    style = f"line-height:{line_height};width:{width};max-width:100%;overflow-wrap:anywhere"
+    style = f"line-height:1.35;width:{width};max-width:100%;overflow-wrap:anywhere"
     return f'<div style="{style}">{content}</div>'
 
 

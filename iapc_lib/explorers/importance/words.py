@@ -101,7 +101,7 @@ def pixel_text(
         f"pseudo-label: {swatch(picture.pseudo_label[pixel])}",
         f"true class: {truth}",
     ]
-    return block(f"{heading}{leading}{'<br>'.join(lines)}", line_height=1.5)
+    return block(f"{heading}{leading}{'<br>'.join(lines)}")
 
 
 def shares_table(shares: Sequence[ClassShares], labelled: bool) -> str:
