@@ -17,7 +17,6 @@ import numpy as np
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from iapc_lib.classes import ClassSet
 from iapc_lib.config.sections import Hardware, PseudoLabels
 from iapc_lib.data.images import (
     read_image,
@@ -61,7 +60,6 @@ class Picture:
 class Snapshot(NamedTuple):
     """The networks at one step of an adaptation."""
 
-    step: int
     student: DeepLabV2
     memory: DeepLabV2 | None
     """None where the row has none."""
@@ -94,18 +92,9 @@ class Gallery:
         self.outputs = lru_cache(maxsize=16)(self._outputs)
 
     @property
-    def classes(self) -> ClassSet:
-        """What the networks' channels stand for."""
-        return self.source.classes
-
-    @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the pictures."""
         return self.pictures[0].pixels.shape[:2]
-
-    def train_ids(self, channels: Tensor | np.ndarray) -> np.ndarray:
-        """Channel numbers (H, W) -> train ids (H, W) uint8."""
-        return self.source.train_ids(channels)
 
     def _source_logits(self, picture: int) -> Tensor:
         """Up-sampled logits (K, H, W) of the source network in evaluation mode."""
@@ -116,7 +105,7 @@ class Gallery:
         """Student and memory network at a step; both are the source network at step 0."""
         if step == 0 or self.load_snapshot is None:
             memory = self.source.network if self.row.memory else None
-            return Snapshot(step, self.source.network, memory)
+            return Snapshot(self.source.network, memory)
         return self.load_snapshot(step)
 
     def _outputs(self, picture: int, step: int) -> tuple[Prediction, Prediction]:
@@ -128,7 +117,7 @@ class Gallery:
         Raises:
             CheckpointError: the run kept no such networks.
         """
-        _, student, memory = self.networks_at(step)
+        student, memory = self.networks_at(step)
         if memory is None:
             raise CheckpointError(f"{self.row.title} has no memory network, hence no prototypes")
         found = []
@@ -146,7 +135,7 @@ class Gallery:
     def memory_labels(self, picture: int, step: int) -> np.ndarray:
         """Train ids (H, W) that the memory network gives its prototypes' pixels."""
         _, memory = self.outputs(picture, step)
-        return self.train_ids(upsample(memory.logits, self.size)[0].argmax(dim=0))
+        return self.source.train_ids(upsample(memory.logits, self.size)[0].argmax(dim=0))
 
     def _ready(self, network: DeepLabV2) -> ReadyNetwork:
         return replace(self.source, network=network)
@@ -219,7 +208,7 @@ def _of_run(run: Run, row: Row, number: int) -> Gallery:
             path = folder / f"{name}_{step:06d}.safetensors"
             return load_ready(path, run.machine, config).network
 
-        return Snapshot(step, load("student"), load("memory") if row.memory else None)
+        return Snapshot(load("student"), load("memory") if row.memory else None)
 
     return Gallery(
         f"{config.scenario}, seed {config.seed}, {row.title}",

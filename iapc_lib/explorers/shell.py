@@ -184,7 +184,7 @@ def _plain(widget: widgets.Widget) -> str:
     value = getattr(widget, "label", getattr(widget, "value", None))
     if value is None or not widget.description:
         return ""  # of a button or a bar
-    value = f"{value:g}" if isinstance(value, float) else value
+    value = format(value, widget.readout_format) if isinstance(value, float) else value
     said = html.escape(f"{widget.description}: {value}")
     return f'<span style="display:inline-block;margin-right:1em">{said}</span>'
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from iapc_lib.classes import IGNORE
 from iapc_lib.explorers.parts import class_name
 from iapc_lib.method.objective import TERMS
@@ -21,19 +19,12 @@ IMPORTANCE_NAMES = {
 
 
 class PixelFacts(NamedTuple):
-    """What is known of one pixel; classes are train ids."""
+    """What decides which losses see a pixel; classes are train ids."""
 
-    pixel: tuple[int, int]
-    """(row, column)."""
-    cell: tuple[int, int]
-    """(row, column) in the feature map."""
-    similarity: np.ndarray
-    """(K,) float, of its cell."""
     nearest: int
+    """Class of the nearest prototype."""
     predicted: int
     pseudo_label: int
-    label: int | None
-    """None where nobody labelled the picture; 255 where the pixel has no class."""
     importance: float
 
     @property
@@ -88,4 +79,4 @@ def terms_seen(facts: PixelFacts, losses: Losses) -> list[TermSeen]:
 def loss_symbol(name: str) -> str:
     """HTML: the symbol of one of the `TERMS`, as a formula has it."""
     letter, _, index = TERMS[name].partition("_")
-    return f'<i>{letter}</i><sub style="line-height:0">{index}</sub>'
+    return f'<i>{letter}</i><sub style="line-height:0;font-size:70%;vertical-align:-0.2em">{index}</sub>'

@@ -56,7 +56,7 @@ class Expected:
         self.logits = gallery.source_logits(setting.picture)
         self.labels = self.shown.pseudo_label
         if setting.labelling == "source prediction":
-            self.labels = gallery.train_ids(self.logits.argmax(dim=0))
+            self.labels = gallery.source.train_ids(self.logits.argmax(dim=0))
         if setting.definition == "entropy":
             self.importance = importance_of(self.logits, "entropy")
         else:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from iapc_lib.classes import NAMES
 from iapc_lib.explorers.playground.explorer import FEATURE_STEP
 from iapc_lib.explorers.playground.facts import (
     PIXELS,
@@ -15,7 +16,6 @@ from iapc_lib.explorers.playground.facts import (
     START_LOSSES,
     ToyPixels,
     descend,
-    facts_of,
     losses_of,
 )
 from iapc_lib.explorers.playground.plane import draw_plane, to_feature
@@ -64,24 +64,21 @@ def expect_everything(
     view.picture("feature plane: ").expect_pixels(draw_plane(toy, report, chosen, trail))
 
     def look() -> None:
-        facts = [facts_of(toy, report, pixel) for pixel in range(len(PIXELS))]
         _, *rows = view.table("nearest prototype (cosine)")
         for pixel, (name, label, importance_, predicted, shares, nearest, agrees) in enumerate(
             rows
         ):
-            channels = (toy.labels, report.predicted, report.nearest)
-            expected = [CLASS_NAMES[values[pixel]] for values in channels]
-            assert [name, label, predicted] == [PIXELS[pixel], *expected[:2]]
-            assert nearest.startswith(f"{expected[2]} (")
-            assert agrees == ("yes" if facts[pixel].agree else "no")
-            assert numbers(importance_) == pytest.approx(
-                [float(report.importance[pixel])], abs=6e-3
-            )
+            facts = report.pixels[pixel]
+            channels = int(toy.labels[pixel]), int(toy.logits[pixel].argmax())
+            assert [name, label, predicted] == [PIXELS[pixel], *(CLASS_NAMES[c] for c in channels)]
+            assert nearest.startswith(f"{NAMES[facts.nearest]} (")
+            assert agrees == ("yes" if facts.agree else "no")
+            assert numbers(importance_) == pytest.approx([facts.importance], abs=6e-3)
             assert numbers(shares) == pytest.approx(report.probabilities[pixel].tolist(), abs=6e-3)
 
         _, *rows, (_, total) = view.table("mean over the pixels")
         assert numbers(total) == pytest.approx([report.total.value], abs=6e-5)
-        seen = [terms_seen(each, losses) for each in facts]
+        seen = [terms_seen(facts, losses) for facts in report.pixels]
         for number, (term, row) in enumerate(zip(report.terms.values(), rows, strict=True)):
             _, value, weight, weighted, sees = row
             found = [float(value), float(weight), float(weighted)]

@@ -28,7 +28,7 @@ def words(markup: str) -> str:
 
 def rows(markup: str) -> list[list[str]]:
     """The cells of a table, row by row, the heads first."""
-    lines = re.findall(r"<tr>(.*?)</tr>", markup, re.DOTALL)
+    lines = re.findall(r"<tr[^>]*>(.*?)</tr>", markup, re.DOTALL)
     cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", line, re.DOTALL) for line in lines]
     return [[words(cell) for cell in line] for line in cells]
 

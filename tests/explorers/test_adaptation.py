@@ -14,7 +14,6 @@ from iapc_lib.classes import IGNORE, colorize
 from iapc_lib.data.images import to_tensor
 from iapc_lib.explorers.adaptation.explorer import AdaptationExplorer
 from iapc_lib.explorers.adaptation.facts import (
-    dev_curve,
     loss_curve,
     nearest_step,
     picture_at_step,
@@ -30,6 +29,7 @@ from iapc_lib.method.prototypes import memory_prototypes
 from iapc_lib.networks.checkpoints import load_ready
 from iapc_lib.rows import ROWS
 from iapc_lib.runs.folder import Run, open_run
+from iapc_lib.training.monitor import dev_curve
 from tests.conftest import PRESETS, tiny_overrides
 from tests.explorers.reading import expect_page, rows, shown, words
 
@@ -92,7 +92,7 @@ def test_scores_are_intersection_over_union(gallery):
     picture = gallery.pictures[0]
     miou, iou = picture_scores(gallery, picture.pseudo_label, picture.label)
     known, values = picture.label != IGNORE, {}
-    for train_id in gallery.classes.train_ids:
+    for train_id in gallery.source.classes.train_ids:
         true, found = (
             labels[known] == train_id for labels in (picture.label, picture.pseudo_label)
         )
@@ -105,7 +105,7 @@ def test_scores_are_intersection_over_union(gallery):
 def test_terms_are_those_of_an_update_with_this_picture_alone(run, gallery):
     step, picture = gallery.steps[-1], gallery.pictures[0]
     image = to_tensor(picture.pixels)[None]
-    labels = gallery.classes.channel_of_train_id[picture.pseudo_label].astype(np.int64)
+    labels = gallery.source.classes.channel_of_train_id[picture.pseudo_label].astype(np.int64)
     student, memory = (snapshot(run, "iapc", name, step) for name in ("student", "memory"))
     for ready in (student, memory):
         ready.network.train()
@@ -115,7 +115,7 @@ def test_terms_are_those_of_an_update_with_this_picture_alone(run, gallery):
             memory_prototypes(memory.forward(image), gallery.size),
             gallery.source.forward(image).logits,
             torch.from_numpy(labels)[None],
-            torch.ones(len(gallery.classes)),
+            torch.ones(len(gallery.source.classes)),
             run.config.losses,
             run.config.fidelity,
         )
@@ -161,7 +161,7 @@ def test_explorer_follows_its_controls(run, gallery):
     assert f"{update['importance_aware']:.4f}" in explorer.terms.value
     assert gallery.pictures[1].name in explorer.student.alt
     assert f"step {gallery.steps[2]}" in explorer.student.alt
-    assert explorer.progress.layout.visibility == "hidden"
+    assert explorer.status.value == ""
 
 
 @pytest.mark.parametrize("name", ["right and wrong", "corrected and broken", "pseudo-label",

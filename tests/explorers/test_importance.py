@@ -25,7 +25,7 @@ from iapc_lib.explorers.importance.facts import (
     pixel_importance,
     shown_range,
 )
-from iapc_lib.explorers.parts import BLUE, ORANGE, color_scale, shade, table
+from iapc_lib.explorers.parts import BLUE, COLORS, ORANGE, color_scale, shade, table
 from iapc_lib.machine.device import prepare_machine
 from iapc_lib.method.deeplab import DeepLabV2, upsample
 from iapc_lib.method.importance import importance_map
@@ -157,7 +157,7 @@ def test_a_pixels_numbers_are_those_of_the_maps(gallery):
     logits, pixel = gallery.source_logits(0), (5, 7)
     for kind in DEFINITIONS:
         importance = importance_of(logits, kind)
-        facts = pixel_importance(gallery, 0, pixel, importance, importance >= 0.4)
+        facts = pixel_importance(gallery, 0, pixel, importance)
         order = logits[:, 5, 7].argsort(descending=True)[:2]
         assert facts.classes == tuple(TRAIN_IDS[order])
         assert facts.logits == tuple(logits[order, 5, 7].tolist())
@@ -165,17 +165,14 @@ def test_a_pixels_numbers_are_those_of_the_maps(gallery):
         assert facts.probabilities == pytest.approx(probabilities[order].tolist())
         entropy = entropy_map(logits[None].log_softmax(dim=1))[0, 5, 7].item()
         assert facts.entropy == pytest.approx(entropy)
-        assert (facts.pixel, facts.importance) == (pixel, importance[pixel])
-        assert facts.kept == (importance[pixel] >= 0.4)
-        assert facts.pseudo_label == gallery.pictures[0].pseudo_label[pixel]
-        assert facts.label == gallery.pictures[0].label[pixel]
+        assert facts.importance == importance[pixel]
 
 
 # What is said
 
 
 def facts(**changes) -> PixelImportance:
-    made = PixelImportance((3, 4), (0, 2), (5.0, 2.0), (0.8, 0.1), 0.7, 0.6, True, 0, 2)
+    made = PixelImportance((0, 2), (5.0, 2.0), (0.8, 0.1), 0.7, 0.6)
     return made._replace(**changes)
 
 
@@ -210,9 +207,8 @@ def test_odd_logit_ratios_are_explained():
 
 
 def test_decision_shows_the_comparison():
-    assert text.decision(facts(), 0.3) == "I = 0.600 ≥ 0.30: stays"
-    falls = facts(importance=-3.0, kept=False)
-    assert text.decision(falls, 0) == "I = −3.000 < 0.00: falls out"
+    assert text.decision(0.6, 0.3, True) == "I = 0.600 ≥ 0.30: stays"
+    assert text.decision(-3.0, 0, False) == "I = −3.000 < 0.00: falls out"
 
 
 def test_a_close_race_is_shown_with_the_digits_that_decide_it():
@@ -422,32 +418,22 @@ def test_names_are_escaped():
 
 
 def test_bars_run_from_0_to_the_value():
-    def ends(value, limits, **others):
+    def ends(values, low, high):
         """Where bars begin and end, in per cent of their cell, of which 40 on the left hold them."""
-        made = table({"a": [value], **others}, bars={("a", *others): limits})
-        return re.findall(r"#0072b2 ([\d.]+)%", made)
+        made = table({"a": values}, {"a": str}, {"a": (low, high)})
+        return [float(end) for end in re.findall(rf"{COLORS[0]} ([\d.]+)% ([\d.]+)%", made)[0]]
 
-    assert ends(0.25, (0, 1)) == ["10.0"]  # begins where the cell does
-    assert ends(-0.5, (-1, 1)) == ["10.0", "20.0"]
-    assert ends(7.0, (-1, 1)) == ["20.0", "40.0"]
-    assert ends(3.0, None, b=[-6.0]) == ["20.0", "30.0", "20.0"]
-    assert ends(0.0, None, b=[0.0]) == []
+    assert ends([0.25], 0, 1) == [0, 10]
+    assert ends([-0.5], -1, 1) == [10, 20]
+    assert ends([math.nan, 3.0], np.array([-1, -6]), np.array([1, 6])) == [20, 30]
 
 
 def test_numbers_of_a_table_are_formatted_and_those_that_are_missing_said():
-    made = table(
-        {"<i>a</i>": [0.5, math.nan], "b": ["x", "y"]}, {"<i>a</i>": "{:.1f}"}, missing="no"
-    )
-    assert rows(made) == [["a", "b"], ["0.5", "x"], ["no", "y"]]
+    columns = {"<i>a</i>": [0.5, math.nan, None], "b": ["x", "y", "z"]}
+    made = table(columns, {"<i>a</i>": "{:.1f}".format}, styles={1: "color:red"}, missing="no")
+    assert rows(made) == [["a", "b"], ["0.5", "x"], ["no", "y"], ["no", "z"]]
     assert "<i>a</i>" in made
-    assert rows(table({"a": [1]}, heads=False)) == [["1"]]
-
-
-def test_tables_share_a_name_only_if_they_are_alike():
-    one, same, other = (table({"a": [1]}, styles={0: css}) for css in ("", "", "color:red"))
-    assert one == same
-    names = [re.search(r'id="(T_\w+)"', made)[1] for made in (one, other)]
-    assert names[0] != names[1] and f"#{names[1]} tbody tr:nth-child(1)" in other
+    assert re.findall('<tr style="([^"]*)"', made) == ["", "", "color:red", ""]
 
 
 def test_colour_scale_has_the_maps_colours():

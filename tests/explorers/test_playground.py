@@ -14,12 +14,10 @@ from torch.testing import assert_close
 from iapc_lib.explorers.playground.explorer import LossPlayground
 from iapc_lib.explorers.playground.facts import (
     CLASSES,
-    PIXELS,
     START,
     START_LOSSES,
     ToyPixels,
     descend,
-    facts_of,
     losses_of,
 )
 from iapc_lib.explorers.playground.plane import (
@@ -94,8 +92,9 @@ def test_report_is_that_of_the_single_losses(importance, ceiling):
         assert_close(getattr(report.total, field), gradient[0, :, 0].T)
         parts = [getattr(term, field) for term in report.terms.values()]
         assert_close(sum(part for part in parts if part is not None), gradient[0, :, 0].T)
-    assert_close(report.importance, scores[0, 0])
-    assert_close(report.nearest, nearest[0, 0])
+    train_ids = np.array(CLASSES.train_ids)
+    assert [one.importance for one in report.pixels] == scores[0, 0].tolist()
+    assert [one.nearest for one in report.pixels] == train_ids[nearest[0, 0]].tolist()
     assert_close(report.probabilities, START.logits.softmax(dim=1))
 
 
@@ -122,7 +121,7 @@ def test_which_loss_has_a_gradient_on_what():
 
 
 def test_the_start_is_as_described():
-    facts = [facts_of(START, losses_of(START), pixel) for pixel in range(len(PIXELS))]
+    facts = losses_of(START).pixels
     road, vegetation, car = CLASSES.train_ids
     assert [fact.pseudo_label for fact in facts] == [road, road, vegetation, car]
     assert [fact.nearest for fact in facts] == [road, car, vegetation, vegetation]

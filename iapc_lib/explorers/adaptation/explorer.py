@@ -33,7 +33,7 @@ class AdaptationExplorer(GalleryExplorer):
 
     Controls are attributes: `picture`, `step` and `view` (set their `value`), `play`, and the
     pictures `image`, `student`, `memory` and `viewed` (set `picked`; they share it). A picture is
-    computed at every step when it is chosen, so that sliding is fast; a bar shows how far it is.
+    computed at every step when it is chosen, so that sliding is fast; `status` says how far it is.
 
     Args:
         gallery: the run.
@@ -84,13 +84,12 @@ class AdaptationExplorer(GalleryExplorer):
         traitlets.link((self.step, "index"), (self.play, "value"))
         views = available_views(gallery.pictures[0].label is not None, self.other is not None)
         self.view = dropdown("4th picture", views, view, "24em")
-        self.progress = widgets.IntProgress(layout={"visibility": "hidden", "width": "10em"})
 
     def _layout(self) -> list[widgets.Widget]:
         grid = widgets.GridBox(
             self.frames, layout={"grid_template_columns": f"repeat(2, {WIDTH + 8}px)"}
         )
-        legend = " &nbsp; ".join(map(swatch, self.gallery.classes.train_ids))
+        legend = " &nbsp; ".join(map(swatch, self.gallery.source.classes.train_ids))
         notes = [note_box(self.gallery)]
         if self.other is not None:
             notes.append(note_box(self.other))
@@ -98,7 +97,7 @@ class AdaptationExplorer(GalleryExplorer):
         return [
             *notes,
             widgets.HBox([self.picture, self.view], layout=WRAP),
-            widgets.HBox([self.step, self.play, self.progress, self.status], layout=WRAP),
+            widgets.HBox([self.step, self.play, self.status], layout=WRAP),
             widgets.HBox([grid, widgets.VBox([self.scores, self.terms])], layout=WRAP),
             widgets.HTML(f'<div style="line-height:1.4">{legend}</div>'),
             self.charts,
@@ -116,17 +115,14 @@ class AdaptationExplorer(GalleryExplorer):
         wanted = [(self.gallery, self.by_step, step) for step in self.gallery.steps]
         if self.other is not None:
             wanted += [(self.other, self.other_by_step, step) for step in self.other.steps]
-        self.progress.max, self.progress.layout.visibility = len(wanted), "visible"
-        # While it is opened its own bar is not on the page yet.
+        # While it is opened its status is not on the page yet.
         bar = tqdm(wanted, "Looking at every step", disable=not opening)
         for number, (gallery, by_step, step) in enumerate(bar, start=1):
-            self.progress.value = number
             self.status.value = f"computing step {step}, {number} of {len(wanted)} ..."
             try:
                 by_step[step] = self._at_step(gallery, self.picture.value, step)
             except CheckpointError as error:
                 self.failures.append(f"{gallery.title}, step {step}: {error}")
-        self.progress.layout.visibility = "hidden"
         self.status.value = "<br>".join(map(html.escape, self.failures))
         self._show_step()
 
@@ -170,8 +166,7 @@ class AdaptationExplorer(GalleryExplorer):
         if self.now is None:
             return
         first = self.by_step.get(0, self.now)
-        view = draw_view(self.view.value, self.shown, self.now, first, self.other_now)
-        self.show(3, view.pixels, view.text, view.legend)
+        self.show(3, *draw_view(self.view.value, self.shown, self.now, first, self.other_now))
 
     def _show_numbers(self) -> None:
         now, here = self.now, f"step {self.now.step}"

@@ -16,8 +16,6 @@ from iapc_lib.explorers.gallery import Gallery
 from iapc_lib.method.objective import iapc_losses
 from iapc_lib.method.prototypes import memory_prototypes
 
-Points = list[tuple[int, float]]
-"""(step, value), by rising step."""
 WINDOW = 20
 """Updates over which the history's loss is averaged."""
 
@@ -78,7 +76,7 @@ def picture_scores(
     """
     if label is None or (label == IGNORE).all():
         return None, {}
-    classes = gallery.classes
+    classes = gallery.source.classes
     true, found = (
         torch.from_numpy(classes.channel_of_train_id[labels].astype(np.int64))
         for labels in (label, predicted)
@@ -96,13 +94,13 @@ def picture_terms(gallery: Gallery, picture: int, step: int) -> dict[str, float]
     picture's own.
     """
     student, memory = gallery.outputs(picture, step)
-    labels = gallery.classes.channel_of_train_id[gallery.pictures[picture].pseudo_label]
+    labels = gallery.source.classes.channel_of_train_id[gallery.pictures[picture].pseudo_label]
     terms = iapc_losses(
         student,
         memory_prototypes(memory, gallery.size),
         gallery.source_logits(picture)[None],
         torch.from_numpy(labels.astype(np.int64))[None],
-        torch.ones(len(gallery.classes)),
+        torch.ones(len(gallery.source.classes)),
         gallery.losses,
         gallery.fidelity,
     )
@@ -121,8 +119,8 @@ def update_at(history: Sequence[Mapping[str, Any]], step: int) -> Mapping[str, f
     return next(updates, {})
 
 
-def loss_curve(history: Sequence[Mapping[str, Any]]) -> Points:
-    """Running mean of the loss over the last `WINDOW` updates."""
+def loss_curve(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """(step, running mean of the loss over the last `WINDOW` updates)."""
     losses = pd.Series({entry["step"]: entry["loss"] for entry in history if "loss" in entry})
     means = losses.rolling(WINDOW, min_periods=1).mean()
     return list(means.items())

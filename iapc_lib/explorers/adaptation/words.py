@@ -14,9 +14,6 @@ from iapc_lib.explorers.terms import loss_symbol
 from iapc_lib.method.objective import TERMS
 from iapc_lib.training.monitor import dev_curve
 
-OTHER_COLORS = [COLORS[1], COLORS[3]]
-"""Of the curves of another run."""
-
 
 def score_table(columns: Mapping[str, PictureAtStep]) -> str:
     """Scores of one picture, by the heading of their column; all with labels, or all without."""
@@ -26,7 +23,7 @@ def score_table(columns: Mapping[str, PictureAtStep]) -> str:
         if one.miou is not None:
             rows = {"mIoU (%)": one.miou, "pixels right (%)": 100 * one.right, **rows}
         scores[html.escape(heading)] = rows.values()
-    made = table({"this picture": rows.keys(), **scores}, dict.fromkeys(scores, "{:.1f}"))
+    made = table({"this picture": rows.keys(), **scores}, dict.fromkeys(scores, "{:.1f}".format))
     return made + ("" if "mIoU (%)" in rows else "no labels, hence no score")
 
 
@@ -48,7 +45,7 @@ def terms_table(now: PictureAtStep, update: Mapping[str, float]) -> str:
         names |= {"importance": "mean importance", "agreement": "prototype and pseudo-label agree"}
     values = {head: [found[name] for name in names] for head, found in columns.items()}
     heading = f"objective, step {now.step}"
-    return table({heading: names.values(), **values}, dict.fromkeys(values, "{:.4f}"))
+    return table({heading: names.values(), **values}, dict.fromkeys(values, "{:.4f}".format))
 
 
 def pixel_table(
@@ -66,7 +63,7 @@ def pixel_table(
     if all(labels is not None for labels in memory):
         columns["memory network"] = [swatch(labels[pixel]) for labels in memory]
     heading = f"<b>pixel: row {pixel[0]}, column {pixel[1]}</b><br>{known}"
-    return heading + table(columns)
+    return heading + table(columns, {"step": str})
 
 
 def iou_bars(columns: Mapping[str, PictureAtStep]) -> str:
@@ -79,9 +76,9 @@ def iou_bars(columns: Mapping[str, PictureAtStep]) -> str:
         for heading, one in columns.items()
     }
     return table(
-        {"IoU on this picture (%)": map(swatch, train_ids), **values},
-        dict.fromkeys(values, "{:.1f}"),
-        {tuple(values): (0, 100)},
+        {"IoU on this picture (%)": list(map(swatch, train_ids)), **values},
+        dict.fromkeys(values, "{:.1f}".format),
+        dict.fromkeys(values, (0, 100)),
         missing="absent",
     )
 
@@ -94,8 +91,8 @@ def run_charts(runs: Mapping[str, tuple[Gallery, Sequence[PictureAtStep]]], step
         step: to be marked.
     """
     losses, scores, agreements = [], [], []
-    palettes = [COLORS[:1] + COLORS[2:3], OTHER_COLORS]
-    for (name, (gallery, pictures)), (first, second) in zip(runs.items(), palettes, strict=False):
+    for number, (name, (gallery, pictures)) in enumerate(runs.items()):
+        first, second = COLORS[number], COLORS[number + 2]
         of = f", {name}" if len(runs) > 1 else ""
         losses.append(Curve(name, loss_curve(gallery.history), first))
         scores.append(Curve(f"dev{of}", dev_curve(gallery.history), first, dots=True))

@@ -156,11 +156,12 @@ class ImportanceExplorer(GalleryExplorer):
         if not pixel:
             self.pixel.value = ""
             return
-        facts = pixel_importance(self.gallery, self.picture.value, pixel, self.values, self.kept)
-        self.pixel.value = words.pixel_text(
-            facts,
-            self.definition.value,
-            self.threshold.value,
-            len(self.gallery.classes),
-            "under the mouse" if self.hovered else "picked",
-        )
+        facts = pixel_importance(self.gallery, self.picture.value, pixel, self.values)
+        kept, (row, column) = bool(self.kept[pixel]), pixel
+        lines = [
+            *words.formula(facts, self.definition.value, len(self.gallery.source.classes)),
+            words.decision(facts.importance, self.threshold.value, kept),
+        ]
+        how = "under the mouse" if self.hovered else "picked"
+        heading = f"<b>pixel: row {row}, column {column}</b>, {how}"
+        self.pixel.value = words.pixel_text(heading, facts, lines, self.shown, pixel)

@@ -38,10 +38,8 @@ class ClassShares(NamedTuple):
 
 
 class PixelImportance(NamedTuple):
-    """All that decides on one pixel."""
+    """What the source network says of one pixel, and how important that makes it."""
 
-    pixel: tuple[int, int]
-    """(row, column)."""
     classes: tuple[int, int]
     """Train ids of the two largest logits."""
     logits: tuple[float, float]
@@ -49,10 +47,6 @@ class PixelImportance(NamedTuple):
     entropy: float
     """Of all classes, in nats."""
     importance: float
-    kept: bool
-    pseudo_label: int
-    label: int | None
-    """The true class, 255 where it is not known; None without labels."""
 
 
 def importance_of(logits: Tensor, definition: str) -> np.ndarray:
@@ -83,7 +77,7 @@ def labels_of(gallery: Gallery, picture: int, labelling: str) -> np.ndarray:
     """Train ids (H, W) uint8 of one of the `LABELLINGS`."""
     if labelling == "pseudo-label":
         return gallery.pictures[picture].pseudo_label
-    return gallery.train_ids(gallery.source_logits(picture).argmax(dim=0))
+    return gallery.source.train_ids(gallery.source_logits(picture).argmax(dim=0))
 
 
 def known_pixels(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -131,29 +125,16 @@ def class_shares(
 
 
 def pixel_importance(
-    gallery: Gallery,
-    picture: int,
-    pixel: tuple[int, int],
-    importance: np.ndarray,
-    kept: np.ndarray,
+    gallery: Gallery, picture: int, pixel: tuple[int, int], importance: np.ndarray
 ) -> PixelImportance:
-    """What the source network says of the pixel at (row, column), and what became of it.
-
-    Args:
-        importance: (H, W) float, and `kept` (H, W) bool.
-    """
-    shown = gallery.pictures[picture]
+    """Reads all that decides at the pixel (row, column); importance is (H, W) float."""
     logits = gallery.source_logits(picture)[:, *pixel]  # (K,)
     leading = logits.topk(2)
     log_probabilities = logits.log_softmax(dim=0)
     return PixelImportance(
-        pixel,
-        tuple(gallery.train_ids(leading.indices).tolist()),
+        tuple(gallery.source.train_ids(leading.indices).tolist()),
         tuple(leading.values.tolist()),
         tuple(log_probabilities[leading.indices].exp().tolist()),
         max(entropy_map(log_probabilities[None, :, None, None]).item(), 0.0),
         float(importance[pixel]),
-        bool(kept[pixel]),
-        int(shown.pseudo_label[pixel]),
-        None if shown.label is None else int(shown.label[pixel]),
     )

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from iapc_lib.explorers.gallery import Picture
 from iapc_lib.explorers.importance.facts import ClassShares, PixelImportance
 from iapc_lib.explorers.parts import (
-    BLUE,
-    ORANGE,
     block,
     color_scale,
+    legend,
     percent,
-    square,
     swatch,
     table,
 )
@@ -38,9 +37,8 @@ def importance_text(importance: np.ndarray, low: float, high: float) -> str:
 
 def correctness_text(shares: ClassShares) -> str:
     """Caption of the picture of right and wrong labels; shares are those of all classes."""
-    rates = ((BLUE, "right", shares.right_kept), (ORANGE, "wrong", 1 - shares.right_kept))
-    parts = (f"{square(color)}{percent(rate)} {name}" for color, name, rate in rates)
-    return f"what stays: {', '.join(parts)}"
+    right, wrong = percent(shares.right_kept), percent(1 - shares.right_kept)
+    return f"what stays: {legend(f'{right} right', f'{wrong} wrong')}"
 
 
 def formula(facts: PixelImportance, definition: str, number_of_classes: int) -> list[str]:
@@ -71,27 +69,22 @@ def formula(facts: PixelImportance, definition: str, number_of_classes: int) -> 
     return lines
 
 
-def decision(facts: PixelImportance, threshold: float) -> str:
-    """Whether the pixel stays, with the comparison that decides it."""
-    fate = f"≥ {threshold:.2f}: stays" if facts.kept else f"< {threshold:.2f}: falls out"
-    return f"I = {number(facts.importance)} {fate}"
+def decision(importance: float, threshold: float, kept: bool) -> str:
+    """Whether a pixel stays, with the comparison that decides it."""
+    fate = f"≥ {threshold:.2f}: stays" if kept else f"< {threshold:.2f}: falls out"
+    return f"I = {number(importance)} {fate}"
 
 
 def pixel_text(
-    facts: PixelImportance,
-    definition: str,
-    threshold: float,
-    number_of_classes: int,
-    how: str,
+    heading: str, facts: PixelImportance, lines: Sequence[str], picture: Picture, pixel
 ) -> str:
-    """The two leading classes of a pixel, and how its importance follows from them.
+    """The two leading classes of a pixel (row, column), and what follows from them.
 
     Args:
+        heading: HTML.
         facts: of the pixel.
-        definition: of `DEFINITIONS`.
-        threshold: that decides whether it stays.
-        number_of_classes: K.
-        how: it came to be looked at.
+        lines: plain text, see `formula` and `decision`.
+        picture: with its labels.
     """
     leading = table(
         {
@@ -100,18 +93,15 @@ def pixel_text(
             "logit z": facts.logits,
             "probability p": facts.probabilities,
         },
-        {"logit z": number, "probability p": number},
+        dict.fromkeys(("logit z", "probability p"), number),
     )
-    truth = "not known, no labels" if facts.label is None else swatch(facts.label)
+    truth = "not known, no labels" if picture.label is None else swatch(picture.label[pixel])
     lines = [
-        *map(html.escape, formula(facts, definition, number_of_classes)),
-        html.escape(decision(facts, threshold)),
-        f"pseudo-label: {swatch(facts.pseudo_label)}",
+        *map(html.escape, lines),
+        f"pseudo-label: {swatch(picture.pseudo_label[pixel])}",
         f"true class: {truth}",
     ]
-    row, column = facts.pixel
-    heading = f"<b>pixel: row {row}, column {column}</b>, {how}"
-    return block(f"{heading}{leading}{'<br>'.join(lines)}", line_height=1.5)
+    return block(f"{heading}{leading}{'<br>'.join(lines)}")
 
 
 def shares_table(shares: Sequence[ClassShares], labelled: bool) -> str:
@@ -126,8 +116,7 @@ def shares_table(shares: Sequence[ClassShares], labelled: bool) -> str:
         rates["right of those<br>that fall out"] = [row.right_dropped for row in shares]
     made = table(
         columns | rates,
-        dict.fromkeys(rates, percent),
-        {tuple(rates): (0, 1)},
-        missing=percent(math.nan),
+        {"pixels": str, **dict.fromkeys(rates, percent)},
+        dict.fromkeys(rates, (0, 1)),
     )
     return made + ("" if labelled else NO_LABELS)

@@ -259,9 +259,9 @@ class LossPlayground(Explorer):
         self.status.value = "" if report.finite else words.NOT_FINITE
         self.plane.show(draw_plane(toy, report, chosen, self.trail), words.plane_text(toy, report))
         self.plane.picked = self._place_of_chosen()
-        self.pixels.value = words.pixels_table(toy, report, chosen)
-        self.loss_table.value = words.losses_table(toy, report, self.losses)
-        self.gradients.value = words.gradients_table(toy, report, self.losses, chosen)
+        self.pixels.value = words.pixels_table(report, chosen)
+        self.loss_table.value = words.losses_table(report, self.losses)
+        self.gradients.value = words.gradients_table(report, self.losses, chosen)
         steps = len(self.totals) - 1
         curve = Curve("objective", list(enumerate(self.totals)), COLORS[0], dots=steps < 40)
         drawn = line_chart("objective since set by hand", [curve], steps)

@@ -6,10 +6,11 @@ The objective is the library's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,29 +44,17 @@ class ToyPixels:
     prototypes: Tensor
     """(K, 2); the zero vector is an absent class."""
 
-    @classmethod
-    def of(
-        cls,
-        logits: Sequence[Sequence[float]],
-        features: Sequence[Sequence[float]],
-        labels: Sequence[int],
-        source_logits: Sequence[Sequence[float]],
-        prototypes: Sequence[Sequence[float]],
-    ) -> ToyPixels:
-        """Made of plain lists of numbers."""
-        logits, features, source_logits, prototypes = (
-            torch.tensor(values, dtype=torch.float64)
-            for values in (logits, features, source_logits, prototypes)
-        )
-        return cls(logits, features, torch.tensor(labels), source_logits, prototypes)
 
+_numbers = partial(torch.tensor, dtype=torch.float64)
 
-START = ToyPixels.of(
-    logits=[[3.0, 0.5, 0.25], [1.25, 0.75, 1.0], [0.25, 2.0, 0.5], [0.5, 1.5, 1.0]],
-    features=[[1.5, 0.5], [1.0, 0.875], [0.375, 1.25], [0.75, 1.5]],
-    labels=[0, 0, 1, 2],
-    source_logits=[[2.75, 0.5, 0.25], [1.25, 1.0, 0.75], [0.25, 1.75, 0.75], [0.5, 1.0, 1.25]],
-    prototypes=[[1.75, 0.25], [0.25, 1.75], [1.375, 1.125]],
+START = ToyPixels(
+    logits=_numbers([[3.0, 0.5, 0.25], [1.25, 0.75, 1.0], [0.25, 2.0, 0.5], [0.5, 1.5, 1.0]]),
+    features=_numbers([[1.5, 0.5], [1.0, 0.875], [0.375, 1.25], [0.75, 1.5]]),
+    labels=torch.tensor([0, 0, 1, 2]),
+    source_logits=_numbers(
+        [[2.75, 0.5, 0.25], [1.25, 1.0, 0.75], [0.25, 1.75, 0.75], [0.5, 1.0, 1.25]]
+    ),
+    prototypes=_numbers([[1.75, 0.25], [0.25, 1.75], [1.375, 1.125]]),
 )
 """a: sure and undisputed. b: called road, looks like a car. c: undisputed. d: called car, and
 prediction and prototype both say vegetation."""
@@ -92,14 +81,10 @@ class LossReport(NamedTuple):
     """Their weighted sum."""
     probabilities: Tensor
     """(P, K), of the student."""
-    predicted: Tensor
-    """(P,) int64, the student's class."""
-    importance: Tensor
-    """(P,), of the source network's logits."""
     similarity: Tensor
     """(P, K), cosines."""
-    nearest: Tensor
-    """(P,) int64, class of the nearest prototype."""
+    pixels: list[PixelFacts]
+    """The P pixels as the prototypes explorer knows them."""
 
     @property
     def finite(self) -> bool:
@@ -139,14 +124,15 @@ def losses_of(
         by_pixel = (None if gradient is None else gradient[0, :, 0].T for gradient in gradients)
         return Term(value.item(), weight, *by_pixel)
 
+    train_ids = np.array(CLASSES.train_ids)
+    channels = (found.prototype_label[0, 0], toy.logits.argmax(dim=1), toy.labels)
+    known = (*(train_ids[one].tolist() for one in channels), found.importance[0, 0].tolist())
     return LossReport(
         {name: term(value, found.weights[name]) for name, value in found.values.items()},
         term(found.total, 1.0),
         toy.logits.softmax(dim=1),
-        toy.logits.argmax(dim=1),
-        found.importance[0, 0],
         found.similarity[0, :, 0].T,
-        found.prototype_label[0, 0],
+        [PixelFacts(*one) for one in zip(*known, strict=True)],
     )
 
 
@@ -156,19 +142,4 @@ def descend(toy: ToyPixels, report: LossReport, rate: float) -> ToyPixels:
         toy,
         logits=toy.logits - rate * report.total.logit_gradient,
         features=toy.features - rate * report.total.feature_gradient,
-    )
-
-
-def facts_of(toy: ToyPixels, report: LossReport, pixel: int) -> PixelFacts:
-    """One pixel as the prototypes explorer knows it; classes are train ids."""
-    train_ids = CLASSES.train_ids
-    return PixelFacts(
-        pixel=(0, pixel),
-        cell=(0, pixel),
-        similarity=report.similarity[pixel].numpy(),
-        nearest=train_ids[report.nearest[pixel]],
-        predicted=train_ids[report.predicted[pixel]],
-        pseudo_label=train_ids[toy.labels[pixel]],
-        label=None,
-        importance=float(report.importance[pixel]),
     )

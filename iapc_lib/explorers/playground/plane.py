@@ -94,7 +94,7 @@ def draw_plane(
         _letters(pen, (x - 17 * FINE, y - 14 * FINE), PIXELS[chosen])
     for prototype, train_id in zip(toy.prototypes, CLASSES.train_ids, strict=True):
         _name(pen, prototype, NAMES[train_id])
-    return np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
+    return np.asarray(canvas.reduce(FINE))
 
 
 def _fine(feature: Sequence[float]) -> tuple[float, float]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import math
 
+import numpy as np
+
 from iapc_lib.classes import NAMES
 from iapc_lib.explorers.parts import block, swatch, table
-from iapc_lib.explorers.playground.facts import CLASSES, PIXELS, LossReport, ToyPixels, facts_of
+from iapc_lib.explorers.playground.facts import CLASSES, PIXELS, LossReport, ToyPixels
 from iapc_lib.explorers.terms import loss_symbol, terms_seen
 from iapc_lib.method.settings import Losses
 
@@ -20,68 +22,72 @@ CHOSEN = "background:#fff3c4;color:black"
 """CSS of the chosen pixel's row."""
 
 
-def pixels_table(toy: ToyPixels, report: LossReport, chosen: int) -> str:
+def pixels_table(report: LossReport, chosen: int) -> str:
     """What student, source network and prototypes say of every pixel, a row each."""
-    facts = [facts_of(toy, report, pixel) for pixel in range(len(PIXELS))]
+    facts = report.pixels
     probabilities = report.probabilities.tolist()
     columns = {
         "pixel": [f"<b>{name}</b>" for name in PIXELS],
         "pseudo-label": [swatch(one.pseudo_label) for one in facts],
-        "<i>I</i>": [f"{one.importance:.2f}" for one in facts],
+        "<i>I</i>": [one.importance for one in facts],
         "predicted": [swatch(one.predicted) for one in facts],
         f"<i>p</i> of {', '.join(CLASS_NAMES)}": [
             " ".join(f"{share:.2f}" for share in shares) for shares in probabilities
         ],
         "nearest prototype (cosine)": [
-            f"{swatch(one.nearest)} ({max(one.similarity):.3f})" for one in facts
+            f"{swatch(one.nearest)} ({cosine:.3f})"
+            for one, cosine in zip(facts, report.similarity.amax(dim=1), strict=True)
         ],
         "agrees": ["yes" if one.agree else "no" for one in facts],
     }
-    return table(columns, styles={chosen: CHOSEN})
+    return table(columns, {"<i>I</i>": "{:.2f}".format}, styles={chosen: CHOSEN})
 
 
-def losses_table(toy: ToyPixels, report: LossReport, losses: Losses) -> str:
+def losses_table(report: LossReport, losses: Losses) -> str:
     """Every loss: its mean over the pixels, its weight, and which pixels it sees."""
-    seen = [terms_seen(facts_of(toy, report, pixel), losses) for pixel in range(len(PIXELS))]
+    seen = [terms_seen(facts, losses) for facts in report.pixels]
     sees = [
         " ".join(name for name, one in zip(PIXELS, of_term, strict=True) if one.seen) or "none"
         for of_term in zip(*seen, strict=True)
     ]
-    terms = report.terms.values()
+    terms = (*report.terms.values(), report.total)
     columns = {
-        "loss": [*map(loss_symbol, report.terms), "<b>objective</b>"],
-        "mean over the pixels": [*(f"{term.value:.4f}" for term in terms), ""],
-        "weight": [*(f"{term.weight:g}" for term in terms), ""],
-        "weighted": [f"{term.weight * term.value:.4f}" for term in (*terms, report.total)],
+        "loss": [*map(loss_symbol, report.terms), "objective"],
+        "mean over the pixels": [term.value for term in terms[:-1]] + [None],
+        "weight": [term.weight for term in terms[:-1]] + [None],
+        "weighted": [term.weight * term.value for term in terms],
         "sees": [*sees, ""],
     }
-    return table(columns, styles={len(sees): "font-weight:bold"})
+    formats = dict.fromkeys(("mean over the pixels", "weighted"), "{:.4f}".format)
+    formats["weight"] = "{:g}".format
+    return table(columns, formats, styles={len(sees): "font-weight:bold"}, missing="")
 
 
-def gradients_table(toy: ToyPixels, report: LossReport, losses: Losses, pixel: int) -> str:
+def gradients_table(report: LossReport, losses: Losses, pixel: int) -> str:
     """The gradient of every weighted loss at one pixel, and what the loss wants of it.
 
     Bars are scaled within each of the two vectors, by logits and by features.
     """
-    wanted = terms_seen(facts_of(toy, report, pixel), losses)
+    wanted = terms_seen(report.pixels[pixel], losses)
     terms = (*report.terms.values(), report.total)
     vectors = {
         tuple(f"&part; <i>z</i> {name}" for name in CLASS_NAMES): [t.logit_gradient for t in terms],
         ("&part; <i>f</i> x", "&part; <i>f</i> y"): [t.feature_gradient for t in terms],
     }
-    columns = {"": [*map(loss_symbol, report.terms), "<b>sum</b>"]}
+    columns, bars = {"": [*map(loss_symbol, report.terms), "<b>sum</b>"]}, {}
     for heads, gradients in vectors.items():
-        for place, head in enumerate(heads):
-            columns[head] = [math.nan if g is None else float(g[pixel, place]) for g in gradients]
-    numbers = [head for heads in vectors for head in heads]
+        nothing = [math.nan] * len(heads)
+        values = np.array([nothing if g is None else g[pixel].tolist() for g in gradients])
+        columns |= zip(heads, values.T, strict=True)
+        longest = np.maximum(np.abs(values).max(axis=1), 1e-12)
+        bars |= dict.fromkeys(heads, (-longest, longest))
     step = "a step goes the opposite way, times the step size"
     columns["what the loss wants of this pixel"] = [*(html.escape(w.why) for w in wanted), step]
     made = table(
         columns,
-        dict.fromkeys(numbers, "{:+.4f}"),
-        dict.fromkeys(vectors),
+        dict.fromkeys(bars, "{:+.4f}".format),
+        bars,
         {place: "color:#767676" for place, one in enumerate(wanted) if not one.seen},
-        missing="none",
     )
     return f"<b>pixel {PIXELS[pixel]}: gradients of the weighted losses</b>{made}"
 
@@ -89,8 +95,8 @@ def gradients_table(toy: ToyPixels, report: LossReport, losses: Losses, pixel: i
 def plane_text(toy: ToyPixels, report: LossReport) -> str:
     """The feature plane in words, for those who cannot see it."""
     pixels = [
-        f"{name} at ({x:.2f}, {y:.2f}) nearest to {CLASS_NAMES[report.nearest[number]]}"
-        for number, (name, (x, y)) in enumerate(zip(PIXELS, toy.features.tolist(), strict=True))
+        f"{name} at ({x:.2f}, {y:.2f}) nearest to {NAMES[facts.nearest]}"
+        for name, (x, y), facts in zip(PIXELS, toy.features.tolist(), report.pixels, strict=True)
     ]
     prototypes = [
         f"{name} at ({x:.2f}, {y:.2f})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 
 import ipywidgets as widgets
@@ -85,9 +85,10 @@ class PrototypesExplorer(GalleryExplorer):
         self._placed = lru_cache(maxsize=64)(_place)
         self.step = step_slider(gallery, step)
         self.step.continuous_update = False
-        classes = [(name, channel) for channel, name in enumerate(gallery.classes.names)]
+        classes = [(name, channel) for channel, name in enumerate(gallery.source.classes.names)]
         self.shown_class = dropdown("similarity", classes, shown_class)
         self.projection = dropdown("plane", available_projections(), projection)
+        self.projection.disabled = len(self.projection.options) == 1
         labelled = gallery.pictures[0].label is not None
         kinds = ["nearest prototype", "pseudo-label", *(["true class"] if labelled else [])]
         self.colored_by = dropdown("colours", kinds)
@@ -138,14 +139,13 @@ class PrototypesExplorer(GalleryExplorer):
         react(self._show_plane, self.colored_by)
         react(self._show_pixel, self.image, to="picked")
         react(self._pick_dot, self.plane, to="picked")
-        in_picture = partial(self._box, self.image, self.plane, self._cells_in_picture)
-        in_plane = partial(self._box, self.plane, self.image, self._cells_in_plane)
-        react(in_picture, self.image, to="region")
-        react(in_plane, self.plane, to="region")
+        react(partial(self._box, self.image, self.plane), self.image, to="region")
+        react(partial(self._box, self.plane, self.image), self.plane, to="region")
         self.clear.on_click(lambda _: self._clear())
 
     def _change_picture(self) -> None:
-        self.selected = self._cells_in_picture(self.image.region) if self.image.region else NOTHING
+        region = self.image.region
+        self.selected = self.contrast.cells_in(region) if region else NOTHING
         self._load()
 
     def _load(self) -> None:
@@ -194,9 +194,10 @@ class PrototypesExplorer(GalleryExplorer):
     def _show_pixel(self) -> None:
         if not self.image.picked:
             return
-        facts = pixel_facts(self.contrast, tuple(self.image.picked))
-        self.pixel.value = words.facts_table(facts)
-        self.bars.value = words.similarity_bars(self.contrast, facts)
+        pixel = tuple(self.image.picked)
+        facts = pixel_facts(self.contrast, pixel)
+        self.pixel.value = words.facts_table(self.contrast, pixel, facts)
+        self.bars.value = words.similarity_bars(self.contrast, pixel)
         self.terms.value = words.terms_table(terms_seen(facts, self.gallery.losses))
         self.plane.picked = self._dot_of_picked()
 
@@ -248,27 +249,22 @@ class PrototypesExplorer(GalleryExplorer):
         self.image.picked = self.contrast.middles[cell].tolist()
         self.plane.picked = self._dot_of_picked()  # also where that pixel was picked already
 
-    def _cells_in_picture(self, region: list[int]) -> np.ndarray:
-        return self.contrast.cells_in(region)
-
-    def _cells_in_plane(self, region: list[int]) -> np.ndarray:
-        top, left, bottom, right = region
-        rows, columns = self.drawing.dots.T
-        within = (top <= rows) & (rows < bottom) & (left <= columns) & (columns < right)
-        return self.projected.cells[within]
-
-    def _box(
-        self,
-        drawn_in: PixelImage,
-        other: PixelImage,
-        cells_in: Callable[[list[int]], np.ndarray],
-    ) -> None:
+    def _box(self, drawn_in: PixelImage, other: PixelImage) -> None:
         """The box that was drawn last counts: it lifts the other, whose lifting changes nothing."""
         if drawn_in.region:
             other.region = []
-            self._select(cells_in(drawn_in.region))
+            in_plane = drawn_in is self.plane
+            self._select(
+                self._cells_in_plane() if in_plane else self.contrast.cells_in(drawn_in.region)
+            )
         elif not other.region:
             self._select(NOTHING)
+
+    def _cells_in_plane(self) -> np.ndarray:
+        top, left, bottom, right = self.plane.region
+        rows, columns = self.drawing.dots.T
+        within = (top <= rows) & (rows < bottom) & (left <= columns) & (columns < right)
+        return self.projected.cells[within]
 
     def _clear(self) -> None:
         self.image.region = self.plane.region = []

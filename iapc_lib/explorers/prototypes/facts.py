@@ -115,29 +115,23 @@ def prototype_contrast(gallery: Gallery, picture: int, step: int) -> Contrast:
     source_logits = gallery.source_logits(picture)[None]
     return Contrast(
         picture=gallery.pictures[picture],
-        train_ids=np.array(gallery.classes.train_ids),
+        train_ids=np.array(gallery.source.classes.train_ids),
         features=student.features[0],
         prototypes=prototypes[0],
         similarity=similarity[0],
         cells=resample_labels(numbers, size)[0].numpy(),
-        nearest=gallery.train_ids(nearest),
-        predicted=gallery.train_ids(predicted),
+        nearest=gallery.source.train_ids(nearest),
+        predicted=gallery.source.train_ids(predicted),
         importance=importance_map(source_logits, gallery.fidelity.importance)[0].numpy(),
     )
 
 
 def pixel_facts(contrast: Contrast, pixel: tuple[int, int]) -> PixelFacts:
-    """Reads everything at one pixel (row, column)."""
-    picture = contrast.picture
-    cell = divmod(int(contrast.cells[pixel]), contrast.similarity.shape[2])
+    """Reads what decides on the losses at one pixel (row, column)."""
     return PixelFacts(
-        pixel,
-        cell,
-        contrast.similarity[:, *cell].numpy(),
         int(contrast.nearest[pixel]),
         int(contrast.predicted[pixel]),
-        int(picture.pseudo_label[pixel]),
-        None if picture.label is None else int(picture.label[pixel]),
+        int(contrast.picture.pseudo_label[pixel]),
         float(contrast.importance[pixel]),
     )
 

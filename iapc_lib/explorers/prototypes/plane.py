@@ -39,11 +39,6 @@ def available_projections() -> list[str]:
     return ["PCA", *(["t-SNE"] if importlib.util.find_spec("sklearn") else [])]
 
 
-def missing_projections() -> str:
-    """A sentence on what is not installed; empty if all is."""
-    return "" if "t-SNE" in available_projections() else "For t-SNE: pip install scikit-learn."
-
-
 def principal_components(points: Tensor) -> tuple[Tensor, Tensor, float]:
     """The two directions in which points vary most.
 
@@ -74,13 +69,7 @@ def project(features: Tensor, prototypes: Tensor, projection: str = "PCA") -> Pr
         features: (D, h, w) float.
         prototypes: (Q, D) float, of classes that are present.
         projection: one of `available_projections()`.
-
-    Raises:
-        ValueError: there is no such projection, or its package is not installed.
     """
-    if projection not in available_projections():
-        available = ", ".join(available_projections())
-        raise ValueError(f"{projection}: not among {available}. {missing_projections()}".strip())
     directions = F.normalize(features.flatten(1).T, dim=1, eps=1e-12)
     stars = F.normalize(prototypes, dim=1, eps=1e-12)
     total = len(directions)
@@ -149,7 +138,7 @@ def draw(
     _names(pen, stars, star_names)
     for place, color in zip(stars, star_colors, strict=True):
         diamond(pen, _fine(place), tuple(map(int, color)))
-    pixels = np.asarray(canvas.resize((width, height), Image.Resampling.BOX))
+    pixels = np.asarray(canvas.reduce(FINE))
     return Drawing(pixels, dots[:, ::-1], stars[:, ::-1])
 
 

@@ -3,51 +3,36 @@
 from __future__ import annotations
 
 import html
+import math
 
 import numpy as np
 
 from iapc_lib.classes import IGNORE
 from iapc_lib.explorers.parts import (
-    BLUE,
-    ORANGE,
     block,
     class_name,
     color_scale,
+    legend,
     percent,
-    square,
     swatch,
     table,
 )
 from iapc_lib.explorers.prototypes.facts import Contrast
-from iapc_lib.explorers.prototypes.plane import missing_projections
 from iapc_lib.explorers.terms import PixelFacts, TermSeen, loss_symbol
-
-
-def right_shares(contrast: Contrast) -> tuple[float, float] | None:
-    """Shares of right pseudo-labels where prototype and pseudo-label agree, and elsewhere.
-
-    NaN where there is no such pixel with a class; None without labels.
-    """
-    label, agree = contrast.picture.label, contrast.agree
-    if label is None:
-        return None
-    labelled, right = label != IGNORE, contrast.picture.pseudo_label == label
-    return tuple(
-        float(right[where].mean()) if where.any() else float("nan")
-        for where in (labelled & agree, labelled & ~agree)
-    )
 
 
 def agreement_text(contrast: Contrast) -> str:
     """How much agrees, and whether agreement is right."""
-    text = (
-        f"{square(BLUE)}agree, {contrast.agree.mean():.1%} &nbsp; {square(ORANGE)}disagree"
-        "<br>pseudo-labels right: "
-    )
-    shares = right_shares(contrast)
-    if shares is None:
+    label, agree = contrast.picture.label, contrast.agree
+    text = f"{legend(f'agree, {agree.mean():.1%}', 'disagree')}<br>pseudo-labels right: "
+    if label is None:
         return f"{text}not known, no labels"
-    return f"{text}{percent(shares[0])} where they agree, {percent(shares[1])} elsewhere"
+    labelled, right = label != IGNORE, contrast.picture.pseudo_label == label
+    shares = [
+        percent(right[where].mean() if where.any() else math.nan)
+        for where in (labelled & agree, labelled & ~agree)
+    ]
+    return f"{text}{shares[0]} where they agree, {shares[1]} elsewhere"
 
 
 def similarity_text(name: str, present: bool, low: float, high: float) -> str:
@@ -56,36 +41,37 @@ def similarity_text(name: str, present: bool, low: float, high: float) -> str:
     return f"similarity to <b>{html.escape(name)}</b>, {color_scale(low, high)}{absent}"
 
 
-def facts_table(facts: PixelFacts) -> str:
-    """The classes that a pixel is given, a row each."""
+def facts_table(contrast: Contrast, pixel: tuple[int, int], facts: PixelFacts) -> str:
+    """The classes that a pixel (row, column) is given, a row each."""
+    label = contrast.picture.label
     given = {
         "nearest prototype": swatch(facts.nearest),
         "pseudo-label": swatch(facts.pseudo_label),
         "these two": "<b>agree</b>" if facts.agree else "<b>disagree</b>",
         "student's prediction": swatch(facts.predicted),
-        "true class": "not known, no labels" if facts.label is None else swatch(facts.label),
+        "true class": "not known, no labels" if label is None else swatch(label[pixel]),
     }
-    (row, column), (cell_row, cell_column) = facts.pixel, facts.cell
-    heading = f"<b>pixel: row {row}, column {column}</b>, in feature cell {cell_row}, {cell_column}"
-    return block(heading + table({"what": given.keys(), "class": given.values()}, heads=False))
+    cell = divmod(contrast.cells[pixel], contrast.similarity.shape[2])
+    place = f"pixel: row {pixel[0]}, column {pixel[1]}"
+    heading = f"<b>{place}</b>, in feature cell {cell[0]}, {cell[1]}"
+    return block(heading + table({"": given.keys(), "class": given.values()}))
 
 
-def similarity_bars(contrast: Contrast, facts: PixelFacts) -> str:
+def similarity_bars(contrast: Contrast, pixel: tuple[int, int]) -> str:
     """A bar for every class that the picture shows, and the names of the others."""
+    similarity = contrast.similarity.flatten(1)[:, contrast.cells[pixel]].numpy()
     present = contrast.present
     shown = contrast.train_ids[present]
-    names = [f"<b>{swatch(t)}</b>" if t == facts.nearest else swatch(t) for t in shown]
+    names = [f"<b>{swatch(t)}</b>" if t == contrast.nearest[pixel] else swatch(t) for t in shown]
     bars = table(
-        {"class": names, "cosine": facts.similarity[present]},
-        {"cosine": "{:.3f}"},
-        {("cosine",): (0, 1)},
-        heads=False,
+        {"cosine similarity <br>to the prototype of": names, "": similarity[present]},
+        {"": "{:.3f}".format},
+        {"": (0, 1)},
     )
-    text = f"<b>cosine similarity to the prototype of</b>{bars}"
     if not present.all():
         absent = ", ".join(map(swatch, contrast.train_ids[~present]))
-        text += f"absent from this picture (zero prototype, similarity 0): {absent}"
-    return block(text, "21.5em")
+        bars += f"absent from this picture (zero prototype, similarity 0): {absent}"
+    return block(bars, "21.5em")
 
 
 def terms_table(terms: list[TermSeen]) -> str:
@@ -97,7 +83,7 @@ def terms_table(terms: list[TermSeen]) -> str:
         "what it wants, or why not": [html.escape(term.why) for term in terms],
     }
     passed_by = {place: "color:#767676" for place, term in enumerate(terms) if not term.seen}
-    return block(table(columns, {"weight": "{:g}"}, styles=passed_by), "27em")
+    return block(table(columns, {"weight": "{:g}".format}, styles=passed_by), "27em")
 
 
 def selection_text(contrast: Contrast, cells: np.ndarray) -> str:
@@ -116,8 +102,8 @@ def selection_text(contrast: Contrast, cells: np.ndarray) -> str:
 
 
 def plane_text(projection: str, note: str) -> str:
-    """Caption of the plane: what it holds, how to read it, which are not installed."""
+    """Caption of the plane: what it holds, and how to read it."""
     return block(
         f"{projection} of {note}. Dots: cells of the student's feature map; diamonds: prototypes. "
-        f"Click a dot, or drag a box. {missing_projections()}"
+        "Click a dot, or drag a box."
     )
