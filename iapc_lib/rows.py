@@ -24,7 +24,7 @@ class Row:
     teacher: str | None = None
     """Row that it starts from, and whose network gives pseudo-labels and importance."""
     update: str | None = None
-    """Its step, a key of `training.baselines.UPDATES`; none: nothing is trained."""
+    """What trains it: `iapc`, or a key of `training.baselines.BASELINES`; none: nothing is trained."""
     memory: bool = False
     """Whether there is a memory network, hence prototypes and the terms of the objective."""
     trains: Literal["weights", "batchnorm"] = "weights"
