@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from iapc_lib.config.sections import Evaluation
 from iapc_lib.data.images import (
+    every_nth,
     read_image,
     read_train_ids,
     resize_image,
@@ -65,8 +66,7 @@ def unlabelled_measures(
     """
     classes = ready.classes
     size, totals = config.image_size, dict.fromkeys(MEASURES, 0.0)
-    step = -(-len(records) // IMAGES)
-    pairs = list(zip(records, pseudo_labels, strict=True))[::step]
+    pairs = every_nth(list(zip(records, pseudo_labels, strict=True)), IMAGES)
     for record, path in tqdm(pairs, desc="Measuring without labels"):
         image = to_tensor(resize_image(read_image(record.image), size))[None]
         pseudo = to_channels(resize_label(read_train_ids(path), size), classes)[None]
