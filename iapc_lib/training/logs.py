@@ -33,34 +33,19 @@ class TrainingLog:
     Args:
         run: open run folder.
         name: of the training: `source`, or a row of the results.
+        step: the next one.
+        history: entries of the steps before.
 
     Raises:
         FileError: a log cannot be written (no permission, disk full).
     """
 
-    def __init__(self, run: Run, name: str):
-        self.lines_path = run.path("logs", f"{name}.jsonl")
-        self.events_folder = run.path("logs", "tensorboard", name)
-        self._lines = self._events = None
-
-    def __enter__(self) -> TrainingLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for opened in (self._lines, self._events):
-            if opened is not None:
-                opened.close()
-
-    def begin(self, step: int, history: Sequence[Mapping[str, Any]]) -> None:
-        """Opens the log where a training begins or goes on.
-
-        Args:
-            step: the next one.
-            history: entries of the steps before.
-        """
+    def __init__(self, run: Run, name: str, step: int, history: Sequence[Mapping[str, Any]]):
         # It takes seconds to import, which a reader of results should not wait for.
         from torch.utils.tensorboard import SummaryWriter
 
+        self.lines_path = run.path("logs", f"{name}.jsonl")
+        self.events_folder = run.path("logs", "tensorboard", name)
         with atomic_path(self.lines_path) as temporary:
             temporary.write_text("".join(map(_line, history)))
         with writing(self.lines_path):
@@ -73,6 +58,13 @@ class TrainingLog:
             )
             for entry in () if known else history:
                 self._draw(entry)
+
+    def __enter__(self) -> TrainingLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._events.close()
 
     def write(
         self, entry: Mapping[str, Any], pictures: Mapping[str, np.ndarray] | None = None
