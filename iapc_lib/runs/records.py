@@ -1,7 +1,4 @@
-"""What a run folder's records say: finished stages, results, executed notebooks.
-
-`run.json` itself is read by `config.presets.read_record`, for it may stand for a preset.
-"""
+"""What a run folder's records say: its run, finished stages, results, executed notebooks."""
 
 from __future__ import annotations
 
@@ -9,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from iapc_lib.config.errors import ConfigError
+from iapc_lib.config.presets import read_record
 from iapc_lib.files import FileError, read_json
 
 RUN_FORMAT = 1
@@ -19,6 +18,18 @@ RESULTS_FORMAT = 2
 
 class RunFolderError(FileError):
     """A run folder that cannot be used as asked; the message names it and says what to do."""
+
+
+def read_run_record(about: Path) -> dict[str, Any]:
+    """A `run.json`; see `presets.read_record`, which reads it where it stands for a preset.
+
+    Raises:
+        RunFolderError: it is not there, cannot be read, or is not the record of a run.
+    """
+    try:
+        return read_record(about)
+    except ConfigError as error:
+        raise RunFolderError(str(error)) from None
 
 
 def read_object(path: Path) -> dict[str, Any]:
