@@ -188,7 +188,9 @@ def folder_records(root: Path) -> list[Record]:
     """
     paths, problems = image_paths(root)
     if not paths:
-        raise DataError("; ".join(problems) or f"{root}: holds no image ({_SUFFIXES})")
+        raise DataError(
+            "; ".join(problems) or f"{root}: holds no image ({', '.join(IMAGE_SUFFIXES)})"
+        )
     records = [Record(path.relative_to(root).as_posix(), path, None, "folder") for path in paths]
     counts = Counter(label_name(record.name) for record in records)
     for record in records:
@@ -198,9 +200,6 @@ def folder_records(root: Path) -> list[Record]:
                 "another image of that folder: rename one"
             )
     return records
-
-
-_SUFFIXES = ", ".join(IMAGE_SUFFIXES)
 
 
 def image_paths(root: Path) -> tuple[list[Path], list[str]]:
