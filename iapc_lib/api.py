@@ -1,10 +1,8 @@
 """Three verbs for a notebook or a script: load a network, predict an image, adapt to a folder."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -62,7 +60,7 @@ class Segmenter:
         out: str | Path,
         preset: str | Path = "papermill_runs/own_images.yaml",
         **overrides: Any,
-    ) -> Segmenter:
+    ) -> Self:
         """Adapts to a folder of unlabelled images; the same call goes on after a stop.
 
         The images are resized so that their shorter side is that of `settings`, with the first

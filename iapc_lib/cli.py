@@ -1,7 +1,5 @@
 """The command `iapc`. Exit status: 0 done, 1 done in part, 2 refused before any work."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Files that are whole or not there: atomic writes, JSON, hashes, free space."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json

@@ -4,8 +4,6 @@ A *variant* (`papermill_runs/variants`) is no entry here: it is a file that make
 with some settings changed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """What is wrong with a configuration, in the words of the one who wrote it."""
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 from pydantic import ValidationError

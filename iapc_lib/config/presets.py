@@ -6,8 +6,6 @@ A run folder, or its `run.json`, may stand for the preset: the run's own record 
 A variant is a small YAML file of `papermill_runs/variants/`: what one row of a larger table changes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +22,6 @@ from iapc_lib.method.settings import Section
 from iapc_lib.paths import resolve, shown_path
 
 PRESET_KEYS = ("config", "seed", "overrides", "out")
-
 
 RECORD = "run.json"
 """What a run folder says of itself."""

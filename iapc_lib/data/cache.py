@@ -10,8 +10,6 @@ The key is a hash of what the system says of the image file, whose every change 
 image is another copy. A copy is whole or not there. Delete the folder whenever you like.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

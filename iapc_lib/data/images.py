@@ -1,7 +1,5 @@
 """Records to arrays and tensors: reading, checking, resizing."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Layouts and encodings after method.md, 12. A record is one image and, where there is one, its label.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from collections import Counter
@@ -25,7 +23,6 @@ ID_TABLES = {
     "cityscapes": CITYSCAPES_TO_TRAIN,
     "camvid": CAMVID_TO_TRAIN,
 }
-
 
 HOW_TO_GET = {
     "gta5": (
@@ -52,7 +49,6 @@ HOW_TO_GET = {
     "folder": "put jpg, jpeg or png images into ROOT, in subfolders if you like",
 }
 """Where the data sets come from and how their folders look; none may be redistributed."""
-
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 """What layout `folder` and `iapc predict` take for an image, in any case of letters."""

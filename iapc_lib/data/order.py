@@ -1,7 +1,5 @@
 """Which image is seen at which position of a training, and which part of it."""
 
-from __future__ import annotations
-
 import functools
 import random
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What source training sees: crops of rendered images (method.md, 13)."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 

@@ -5,8 +5,6 @@ AutoAugment, the memory network a plain view of the same place in the unscaled i
 function of (seed, position in training) alone: workers, resumes and processes see the same data.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from pathlib import Path

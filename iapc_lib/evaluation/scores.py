@@ -1,7 +1,5 @@
 """Scores: confusion matrix, IoU by class, and mIoU over 19, 16, 13 and 11 classes."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any

@@ -4,8 +4,6 @@ A network that is sure of itself, or agrees with its own pseudo-labels, may stil
 everywhere. These numbers tell what adaptation did, not whether it was good.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +40,6 @@ MEASURES = {
     "moved": "pixels that the source network predicts otherwise",
 }
 """What is measured, in words; all in per cent."""
-
 
 IMAGES = 100
 """At most so many images are measured, evenly spread."""

@@ -1,7 +1,5 @@
 """Charts of one run: scores, curves and distributions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

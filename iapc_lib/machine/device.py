@@ -1,7 +1,5 @@
 """The machine that a run uses: device, precision, repeatability, and how images reach a network."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence

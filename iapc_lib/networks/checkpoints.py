@@ -1,7 +1,5 @@
 """Networks on disk: safetensors and a JSON beside it; any other file is a published checkpoint."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 torch's restricted reader builds tensors and plain containers and refuses all else.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 from collections.abc import Mapping

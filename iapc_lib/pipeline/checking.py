@@ -1,7 +1,5 @@
 """Whether a run can start: what its configuration points to, and what it needs of the machine."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections import Counter
@@ -50,14 +48,11 @@ PUBLISHED_COUNTS = {
 }
 """(layout, split) -> images in the data set as it is published."""
 
-
 PREFLIGHT_IMAGES = 600
 """Images of each split that are read before a run starts, evenly spread over it."""
 
-
 QUICK_IMAGES = 100
 """The same for `iapc check --quick`."""
-
 
 LABEL_BYTES_PER_PIXEL = 0.05
 """Of pseudo-labels as PNG; a generous estimate."""

@@ -1,7 +1,5 @@
 """Label maps, colours and overlays of a whole folder of photographs (`iapc predict`)."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict

@@ -4,8 +4,6 @@ A folder is read as it lies there, whether its run is finished or not, and of wh
 was not recorded is missing or None.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from iapc_lib.runs.records import notebook_error, read_object, read_run_record
 
 MACHINE = ("device", "processor", "threads", "system", "python")
 """Of a stage's provenance: where it was made."""
-
 
 SCORES = {"val": "scores", "dev": "dev_scores"}
 """Keys of `results.json` by split."""

@@ -14,8 +14,6 @@ results.json              the scores
 .made                     Snakemake's mark that its job for this folder is done
 """
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What a run folder's records say: its run, finished stages, results, executed notebooks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

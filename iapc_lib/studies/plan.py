@@ -1,7 +1,5 @@
 """A study: scenarios x seeds x variants, as `papermill_runs/Snakefile` runs them."""
 
-from __future__ import annotations
-
 import json
 import os.path
 from collections.abc import Iterable, Mapping
@@ -19,7 +17,6 @@ from iapc_lib.method.settings import Count, Section, Seed
 from iapc_lib.paths import resolve, shown_path
 
 Place = Annotated[str, AfterValidator(os.path.expanduser)]
-
 
 OF_THE_STUDY = ("scenario", "seed", "variant")
 """Fields of a run that its study chooses."""

@@ -1,7 +1,5 @@
 """Adaptation: what it trains on, and how it steps (method.md, 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

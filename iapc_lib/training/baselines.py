@@ -4,8 +4,6 @@ All take the networks, a batch as `step.adaptation_step` takes it, the configura
 what runs a network; each returns a scalar with a gradient. All else is as in IAPC.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

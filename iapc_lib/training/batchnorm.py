@@ -1,7 +1,5 @@
 """BatchNorm statistics of the unlabelled target."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 

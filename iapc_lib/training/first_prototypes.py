@@ -1,7 +1,5 @@
 """Prototypes that a run keeps from update to update: where they start (paper's Table IV)."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 

@@ -8,11 +8,9 @@ history's entries as they arise, and `history_NAME.json` is the whole of it once
 done. Nothing is ever read back from the logs, so they change no number of a run.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -59,7 +57,7 @@ class TrainingLog:
             for entry in () if known else history:
                 self._draw(entry)
 
-    def __enter__(self) -> TrainingLog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

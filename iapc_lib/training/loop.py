@@ -4,8 +4,6 @@ It starts or goes on, looks at how far the training is, sets the rates, updates,
 finite, remembers and saves. What is trained, and how, it is told.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

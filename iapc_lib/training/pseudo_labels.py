@@ -4,8 +4,6 @@ Soft-max maps at several scales, each with its mirrored twin, are summed at the 
 the class with the largest sum is the pseudo-label of the pixel, with no threshold (method.md, 2).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
