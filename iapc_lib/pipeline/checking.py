@@ -314,7 +314,7 @@ def _check_machine(config: RunConfig, folder: Path, found: Check) -> None:
     labels = images * config.pseudo_labels.image_size[0] * config.pseudo_labels.image_size[1]
     disk = networks * weights / 1e6 + labels * LABEL_BYTES_PER_PIXEL / 1e6 + 50
     disk += _cache_megabytes(config, folder, found)
-    free = free_megabytes(existing_parent(folder))
+    free = free_megabytes(folder)
     found.machine.append(("disk", f"about {disk:.0f} MB, of {free:.0f} MB free at {folder}"))
     if free < disk:
         found.problems.append(
@@ -334,7 +334,7 @@ def _cache_megabytes(config: RunConfig, folder: Path, found: Check) -> float:
         missing_bytes(records, cache, *training_sizes(config, domain))
         for domain, records in training.items()
     )
-    free = free_megabytes(existing_parent(cache))
+    free = free_megabytes(cache)
     found.machine.append(
         ("cache", f"{missing / 1e6:.0f} MB to make, of {free:.0f} MB free at {cache}")
     )

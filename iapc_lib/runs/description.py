@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from iapc_lib.config.presets import default_values, dotted, preset_path
-from iapc_lib.files import FileError, fingerprint
-from iapc_lib.runs.records import notebook_error, read_object, read_run_record
+from iapc_lib.files import FileError, fingerprint, read_json
+from iapc_lib.runs.records import notebook_error, read_run_record
 
 MACHINE = ("device", "processor", "threads", "system", "python")
 """Of a stage's provenance: where it was made."""
@@ -113,10 +113,14 @@ def compare(first: str | Path, second: str | Path) -> dict[str, Any]:
 def _read(path: Path, problems: list[str]) -> dict[str, Any]:
     """A record; what cannot be read is a problem, and empty."""
     try:
-        return read_object(path)
+        value = read_json(path)
     except FileError as error:
         problems.append(str(error))
         return {}
+    if not isinstance(value, dict):
+        problems.append(f"{path}: cannot be read (it holds no object)")
+        return {}
+    return value
 
 
 def _rows(scores: Any) -> list[Any]:

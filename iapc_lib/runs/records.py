@@ -6,7 +6,7 @@ from typing import Any
 
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import read_record
-from iapc_lib.files import FileError, read_json
+from iapc_lib.files import FileError
 
 RUN_FORMAT = 1
 """Of `run.json`."""
@@ -28,18 +28,6 @@ def read_run_record(about: Path) -> dict[str, Any]:
         return read_record(about)
     except ConfigError as error:
         raise RunFolderError(str(error)) from None
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A record: a JSON object.
-
-    Raises:
-        FileError: the file is damaged, or holds something else.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise FileError(f"{path}: cannot be read (it holds no object)")
-    return value
 
 
 def notebook_error(notebook: Mapping[str, Any]) -> str | None:
