@@ -1,7 +1,5 @@
 """What every notebook begins with."""
 
-from __future__ import annotations
-
 import ast
 import sys
 from collections.abc import Mapping

@@ -1,10 +1,8 @@
 """Records to arrays and tensors: reading, checking, resizing."""
 
-from __future__ import annotations
-
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -237,24 +235,6 @@ def to_channels(labels: np.ndarray, classes: ClassSet) -> Tensor:
 def every_nth(items: Sequence[T], limit: int) -> list[T]:
     """At most `limit` items, evenly spread over them."""
     return list(items[:: -(-len(items) // limit)]) if items else []
-
-
-class Mapped(Dataset):
-    """What a function makes of every item; processes that load batches share the work.
-
-    Args:
-        items: a sequence.
-        function: of one item; a process must be able to receive it, so no lambda.
-    """
-
-    def __init__(self, items: Sequence[T], function: Callable[[T], Any]):
-        self.items, self.function = items, function
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.function(self.items[index])
 
 
 class ImageDataset(Dataset):

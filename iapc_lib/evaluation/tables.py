@@ -1,7 +1,5 @@
 """The results as tables: `results.json` to pandas, and the short text at the end of a run."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

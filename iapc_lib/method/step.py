@@ -7,8 +7,6 @@
 | memory | train | no | moving average of the student: it gives the prototypes |
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

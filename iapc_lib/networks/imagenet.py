@@ -1,7 +1,5 @@
 """A body that was trained on ImageNet: torchvision's ResNets."""
 
-from __future__ import annotations
-
 from http.client import HTTPException
 from pathlib import Path
 
@@ -57,7 +55,6 @@ TORCHVISION_WEIGHTS = {
     (3, 8, 36, 3): ResNet152_Weights.IMAGENET1K_V1,
 }
 """torchvision's weights by the number of blocks in the four layers."""
-
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of torchvision's inputs, in R, G, B, for images within 0..1."""

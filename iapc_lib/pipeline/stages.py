@@ -4,8 +4,6 @@ A notebook asks for what it needs; what an earlier notebook would have made is m
 stage asks for the files of its direct inputs only, and loads a network when it works with it.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What is looked at while a student adapts: its score on `dev`, predictions, and snapshots."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
