@@ -1,6 +1,6 @@
 """Three verbs for a notebook or a script: load a network, predict an image, adapt to a folder."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,7 +29,7 @@ class Segmenter:
     """A network for photographs; made by `load`."""
 
     checkpoint: Path
-    ready: ReadyNetwork
+    ready: ReadyNetwork = field(repr=False)
     settings: PredictionSettings
 
     @property
@@ -50,9 +50,9 @@ class Segmenter:
         """
         return predict_image(self.ready, _as_image(image), self.settings)
 
-    def colored(self, labels: np.ndarray) -> Image.Image:
-        """Train ids (H, W) in Cityscapes' colours."""
-        return Image.fromarray(colorize(labels))
+    def colored(self, labels: np.ndarray | LabelMap) -> Image.Image:
+        """Train ids (H, W), or what `predict` returns, in Cityscapes' colours."""
+        return Image.fromarray(colorize(labels.labels if isinstance(labels, LabelMap) else labels))
 
     def adapt(
         self,
@@ -151,9 +151,13 @@ def evaluate_checkpoint(path: Path, config: RunConfig, split: str = "val") -> di
         ConfigError: the target has no such labelled split, or there is no such device.
         DataError: images or labels are missing or damaged.
     """
-    if split not in ("val", "dev") or getattr(config.target, split) is None:
-        raise ConfigError(f"target.{split}: this configuration has no such labelled split")
+    labelled = [name for name in ("val", "dev") if getattr(config.target, name) is not None]
+    if split not in labelled:
+        raise ConfigError(
+            f"split '{split}': the labelled splits of this target are: {', '.join(labelled) or 'none'}"
+        )
     ready = load_ready(path, prepare_machine(config.hardware))
+    stages.data_roots(config)  # drawn, if it is the miniature's
     records = target_records(config, split, labels=True)
     found = score_records(ready, records, config.evaluation, f"Scoring {path.name} on {split}")
     return {"checkpoint": str(path), "split": split} | found

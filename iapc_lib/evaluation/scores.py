@@ -75,7 +75,7 @@ def scores(confusion: Tensor, classes: ClassSet) -> dict[str, Any]:
         classes: the classes that the network knows.
 
     Returns:
-        `miou` over those classes; `miou_19`, `miou_16`, `miou_13`, None where the network does
+        `miou` over those classes; `miou_19`, `miou_16`, `miou_13`, `miou_11`, None where the network does
         not know all of these; `iou` by class name. A class that never occurs is None and does
         not count in a mean.
     """

@@ -1,4 +1,4 @@
-"""The results as tables: `results.json` to pandas, and the short text at the end of a run."""
+"""The results as tables: `results.json` to pandas, the scores of one network, the published numbers."""
 
 import json
 from typing import Any

@@ -51,6 +51,7 @@ class GalleryExplorer(Explorer):
         boxes: whether a drag boxes a region.
 
     Raises:
+        TypeError: that is no gallery.
         ValueError: there is no such picture or pixel.
     """
 
@@ -63,6 +64,8 @@ class GalleryExplorer(Explorer):
         boxes: bool = False,
     ):
         super().__init__()
+        if not isinstance(gallery, Gallery):
+            raise TypeError(f"{gallery!r} is no gallery: open it with open_gallery(...)")
         self.gallery = gallery
         options = [(one.name, place) for place, one in enumerate(gallery.pictures)]
         self.picture = dropdown("picture", options, picture, "32em")

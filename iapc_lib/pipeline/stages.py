@@ -12,6 +12,7 @@ import numpy as np
 from filelock import FileLock
 from torch import Tensor
 
+from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.cache import with_cache
 from iapc_lib.data.fingerprints import source_fingerprint, target_fingerprint
 from iapc_lib.data.layouts import (
@@ -40,6 +41,11 @@ from iapc_lib.training.source import train_source
 
 
 def data(run: Run) -> dict[str, Path]:
+    """The roots of the run's `source` and `target`; see `data_roots`."""
+    return data_roots(run.config)
+
+
+def data_roots(config: RunConfig) -> dict[str, Path]:
     """The roots of the `source` and `target` data sets; the miniature's are drawn if missing.
 
     There is no `source` where a checkpoint is all that is left of it.
@@ -47,7 +53,6 @@ def data(run: Run) -> dict[str, Path]:
     Raises:
         FileError: the folder of the drawings cannot be written.
     """
-    config = run.config
     domains = ("source", "target") if config.source.layout else ("target",)
     roots = {domain: domain_root(config, domain) for domain in domains}
     mini = config.miniature
