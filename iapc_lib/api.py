@@ -1,10 +1,8 @@
 """Three verbs for a notebook or a script: load a network, predict an image, adapt to a folder."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from PIL import Image
 
 from iapc_lib.classes import ClassSet, colorize
 from iapc_lib.config.errors import ConfigError
+from iapc_lib.config.presets import preset_path
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import Hardware
 from iapc_lib.data.images import read_image, size_like
@@ -20,7 +19,6 @@ from iapc_lib.evaluation.scores import score_records
 from iapc_lib.machine.device import prepare_machine
 from iapc_lib.networks.checkpoints import image_size_of, load_ready
 from iapc_lib.networks.ready import ReadyNetwork
-from iapc_lib.paths import project_root
 from iapc_lib.pipeline import stages
 from iapc_lib.prediction.image import LabelMap, PredictionSettings, predict_image
 from iapc_lib.runs.folder import open_run
@@ -31,7 +29,7 @@ class Segmenter:
     """A network for photographs; made by `load`."""
 
     checkpoint: Path
-    ready: ReadyNetwork
+    ready: ReadyNetwork = field(repr=False)
     settings: PredictionSettings
 
     @property
@@ -52,9 +50,9 @@ class Segmenter:
         """
         return predict_image(self.ready, _as_image(image), self.settings)
 
-    def colored(self, labels: np.ndarray) -> Image.Image:
-        """Train ids (H, W) in Cityscapes' colours."""
-        return Image.fromarray(colorize(labels))
+    def colored(self, labels: np.ndarray | LabelMap) -> Image.Image:
+        """Train ids (H, W), or what `predict` returns, in Cityscapes' colours."""
+        return Image.fromarray(colorize(labels.labels if isinstance(labels, LabelMap) else labels))
 
     def adapt(
         self,
@@ -62,7 +60,7 @@ class Segmenter:
         out: str | Path,
         preset: str | Path = "papermill_runs/own_images.yaml",
         **overrides: Any,
-    ) -> Segmenter:
+    ) -> Self:
         """Adapts to a folder of unlabelled images; the same call goes on after a stop.
 
         The images are resized so that their shorter side is that of `settings`, with the first
@@ -97,7 +95,7 @@ class Segmenter:
             **{key: [round(height * f), round(width * f)] for key, f in scaled.items()},
             **{key.replace("__", "."): value for key, value in overrides.items()},
         }
-        run = open_run(_preset(preset), out, None, changes)
+        run = open_run(preset_path(preset), out, None, changes)
         return replace(load(stages.network_file(run, "iapc")), settings=self.settings)
 
 
@@ -140,10 +138,6 @@ def _as_image(image: Any) -> Image.Image:
     return Image.fromarray(array).convert("RGB")
 
 
-def _preset(path: str | Path) -> Path:
-    return path if Path(path).exists() else project_root() / path
-
-
 def evaluate_checkpoint(path: Path, config: RunConfig, split: str = "val") -> dict[str, Any]:
     """Scores of a network on the target's labelled images; see `scores`.
 
@@ -157,9 +151,13 @@ def evaluate_checkpoint(path: Path, config: RunConfig, split: str = "val") -> di
         ConfigError: the target has no such labelled split, or there is no such device.
         DataError: images or labels are missing or damaged.
     """
-    if split not in ("val", "dev") or getattr(config.target, split) is None:
-        raise ConfigError(f"target.{split}: this configuration has no such labelled split")
+    labelled = [name for name in ("val", "dev") if getattr(config.target, name) is not None]
+    if split not in labelled:
+        raise ConfigError(
+            f"split '{split}': the labelled splits of this target are: {', '.join(labelled) or 'none'}"
+        )
     ready = load_ready(path, prepare_machine(config.hardware))
+    stages.data_roots(config)  # drawn, if it is the miniature's
     records = target_records(config, split, labels=True)
     found = score_records(ready, records, config.evaluation, f"Scoring {path.name} on {split}")
     return {"checkpoint": str(path), "split": split} | found

@@ -5,8 +5,6 @@ ids (Cityscapes and GTA5: Cityscapes label ids; SYNTHIA: its own), and a network
 some of the classes (16 for SYNTHIA); both are look-up tables from here.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

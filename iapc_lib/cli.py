@@ -1,7 +1,5 @@
 """The command `iapc`. Exit status: 0 done, 1 done in part, 2 refused before any work."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterator
@@ -111,10 +109,7 @@ def check(
         folder = out or read_preset(config).get("out") or default_folder(settings)
         found = checking.check(settings, Path(folder), limit)
         typer.echo(checking.format_check(found))
-        for problem in found.problems:
-            _say(_one_line(problem))
-        if found.problems:
-            raise typer.Exit(2)
+        _report(found.problems, 2)
         typer.echo("\na run can start")
 
 
@@ -241,11 +236,12 @@ def diff(
         _report(found["problems"])
 
 
-def _report(problems: list[str]) -> None:
+def _report(problems: list[str], status: int = 1) -> None:
+    """Names problems, a line each; the exit status says that there are some."""
     for problem in problems:
         _say(_one_line(problem))
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(status)
 
 
 @contextmanager

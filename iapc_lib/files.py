@@ -1,7 +1,5 @@
 """Files that are whole or not there: atomic writes, JSON, hashes, free space."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json
@@ -42,7 +40,7 @@ def writing(path: Path) -> Iterator[None]:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise FileError(
             f"{path}: cannot be written ({reason}; "
-            f"{free_megabytes(existing_parent(path.parent)):.0f} MB free on the disk); "
+            f"{free_megabytes(path.parent):.0f} MB free on the disk); "
             "what was finished before is kept: make room or choose another folder and run again"
         ) from error
 
@@ -108,8 +106,8 @@ def _hash(path: Path, _state: tuple) -> str:
 
 
 def free_megabytes(folder: Path) -> float:
-    """Free space on the disk that holds `folder`, in MB."""
-    return shutil.disk_usage(folder).free / 1e6
+    """Free space, in MB, on the disk that holds `folder`, or will once it is made."""
+    return shutil.disk_usage(existing_parent(folder)).free / 1e6
 
 
 def existing_parent(folder: Path) -> Path:

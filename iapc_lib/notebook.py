@@ -1,7 +1,5 @@
 """What every notebook begins with."""
 
-from __future__ import annotations
-
 import ast
 import sys
 from collections.abc import Mapping
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from iapc_lib.config.errors import ConfigError
+from iapc_lib.paths import shown_path
 from iapc_lib.pipeline import stages
 from iapc_lib.runs.folder import Run, open_run
 
@@ -33,7 +32,7 @@ def start(
     run = open_run(config, out, seed, overrides, variant)
     stages.data(run)
     print(f"iapc_lib {version('iapc-lib')}, torch {version('torch')}, {run.machine.description}")
-    print(f"{run.config.scenario}, seed {run.config.seed}: {run.folder}")
+    print(f"{run.config.scenario}, seed {run.config.seed}: {shown_path(run.folder)}")
     return run
 
 

@@ -1,7 +1,5 @@
 """Where the project begins, and paths in it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

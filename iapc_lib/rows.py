@@ -4,8 +4,6 @@ A *variant* (`papermill_runs/variants`) is no entry here: it is a file that make
 with some settings changed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +22,7 @@ class Row:
     teacher: str | None = None
     """Row that it starts from, and whose network gives pseudo-labels and importance."""
     update: str | None = None
-    """Its step, a key of `training.baselines.UPDATES`; none: nothing is trained."""
+    """What trains it: `iapc`, or a key of `training.baselines.BASELINES`; none: nothing is trained."""
     memory: bool = False
     """Whether there is a memory network, hence prototypes and the terms of the objective."""
     trains: Literal["weights", "batchnorm"] = "weights"

@@ -1,22 +1,45 @@
 """What is wrong with a configuration, in the words of the one who wrote it."""
 
-from __future__ import annotations
+from typing import Any, TypeVar
 
-from typing import Any
+from pydantic import ValidationError
+
+from iapc_lib.method.settings import Section
+
+S = TypeVar("S", bound=Section)
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message has one line per reason."""
 
 
-def error_line(where: str, error: dict[str, Any], root: Any) -> str:
-    """One of pydantic's errors in the words of a configuration's user.
+def checked(section: type[S], fields: Any, where: str) -> S:
+    """A section of these fields.
 
     Args:
-        where: file, or whatever the fields are from.
-        error: of `ValidationError.errors()`.
-        root: the section that was validated.
+        section: whose fields they are.
+        fields: as somebody wrote them.
+        where: file, or whatever they are from.
+
+    Raises:
+        ConfigError: with a line for each key or value that is not allowed.
     """
+    try:
+        return section.model_validate(fields)
+    except ValidationError as error:
+        errors = error.errors()
+        # A list whose items are wrong counts as empty, too.
+        wrong = {e["loc"][:-1] for e in errors}
+        lines = [
+            _line(where, e, section)
+            for e in errors
+            if e["type"] != "too_short" or e["loc"] not in wrong
+        ]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _line(where: str, error: dict[str, Any], root: type[Section]) -> str:
+    """One of pydantic's errors in the words of a configuration's user."""
     location = [part for part in error["loc"] if isinstance(part, str)]
     key = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
@@ -32,6 +55,8 @@ def error_line(where: str, error: dict[str, Any], root: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "tuple_type":
         message = "write a list, such as [1, 2]"
+    if error["type"] == "model_type" and not key:
+        message = f"needs the keys {', '.join(root.model_fields)}"
     if not key:
         return f"{where}: {message}"
     if isinstance(error["input"], dict):

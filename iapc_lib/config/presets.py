@@ -6,33 +6,36 @@ A run folder, or its `run.json`, may stand for the preset: the run's own record 
 A variant is a small YAML file of `papermill_runs/variants/`: what one row of a larger table changes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BeforeValidator
 
-from iapc_lib.config.errors import ConfigError, error_line
+from iapc_lib.config.errors import ConfigError, checked
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import SourceDomain, TargetDomain
 from iapc_lib.files import FileError, read_json
+from iapc_lib.method.settings import Section
 from iapc_lib.paths import resolve, shown_path
 
 PRESET_KEYS = ("config", "seed", "overrides", "out")
-
-
-VARIANT_KEYS = ("title", "row", "overrides")
-
 
 RECORD = "run.json"
 """What a run folder says of itself."""
 GONE = ("hardware.processes",)
 """Fields of earlier versions that records still have."""
 _SAME_PARAMETERS = "provenance.config in results.json and in stages/*.json are the same parameters"
+
+
+class _VariantFile(Section):
+    """What a variant's file holds."""
+
+    title: str
+    row: str
+    overrides: Annotated[dict[str, Any], BeforeValidator(lambda value: value or {})] = {}
 
 
 def read_preset(path: str | Path) -> dict[str, Any]:
@@ -46,7 +49,9 @@ def read_preset(path: str | Path) -> dict[str, Any]:
     """
     path = preset_path(path)
     if path.name == RECORD:
-        return _as_preset(path)
+        record = read_record(path)
+        config = {**record["config"], "hardware": record["hardware"]}
+        return {"config": config, "out": str(path.parent.resolve()), "origin": record["origin"]}
     preset = read_yaml(path)
     if isinstance(preset, dict) and "scenarios" in preset:
         raise ConfigError(f"{path}: is a study; run it with snakemake -s papermill_runs/Snakefile")
@@ -58,12 +63,6 @@ def read_preset(path: str | Path) -> dict[str, Any]:
         if key not in PRESET_KEYS:
             raise ConfigError(f"{path}: unknown key '{key}'; allowed: {', '.join(PRESET_KEYS)}")
     return preset
-
-
-def _as_preset(about: Path) -> dict[str, Any]:
-    record = read_record(about)
-    config = {**record["config"], "hardware": record["hardware"]}
-    return {"config": config, "out": str(about.parent.resolve()), "origin": record["origin"]}
 
 
 def read_record(about: Path) -> dict[str, Any]:
@@ -155,20 +154,10 @@ def read_variant(variant: str | Path) -> dict[str, Any]:
         `title`, `row`, `overrides` (dotted keys), and its `name`.
 
     Raises:
-        ConfigError: it does not exist, or holds other keys than `VARIANT_KEYS`.
+        ConfigError: it does not exist, or holds other keys than those.
     """
     path = variant_path(variant)
-    fields = read_yaml(path)
-    if not isinstance(fields, dict):
-        raise ConfigError(f"{path}: a variant has the keys {', '.join(VARIANT_KEYS)}")
-    if unknown := sorted(map(str, fields.keys() - set(VARIANT_KEYS))):
-        raise ConfigError(f"{path}: unknown key '{unknown[0]}'; allowed: {', '.join(VARIANT_KEYS)}")
-    if missing := sorted({"title", "row"} - fields.keys()):
-        raise ConfigError(f"{path}: '{missing[0]}' is missing")
-    fields["overrides"] = fields.get("overrides") or {}
-    if not isinstance(fields["overrides"], dict):
-        raise ConfigError(f"{path}: overrides must map dotted keys to values")
-    return fields | {"name": path.stem}
+    return checked(_VariantFile, read_yaml(path), str(path)).model_dump() | {"name": path.stem}
 
 
 def load_config(
@@ -237,12 +226,7 @@ def load_with_origin(
     given = set(dotted(fields))
     _complete_from_checkpoint(fields)
     origin |= dict.fromkeys(set(dotted(fields)) - given, "description of source.checkpoint")
-    try:
-        return RunConfig.model_validate(fields), origin
-    except ValidationError as error:
-        raise ConfigError(
-            "\n".join(error_line(where, e, RunConfig) for e in error.errors())
-        ) from None
+    return checked(RunConfig, fields, where), origin
 
 
 def dotted(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,8 +4,6 @@ Every field has a sentence, here or in `sections`. Unknown keys and impossible v
 by name when a preset is read (`presets`). Sizes are `(height, width)` in pixels.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator

@@ -1,9 +1,7 @@
-"""The sections of a `RunConfig`: models, training, losses, evaluation, hardware.
+"""The sections of a `RunConfig` outside the method: domains, views, training, evaluation, hardware.
 
 Every field has a sentence. Sizes are `(height, width)` in pixels.
 """
-
-from __future__ import annotations
 
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """The photometric part of AutoAugment's ImageNet policy, as published (method.md, 3)."""
 
-from __future__ import annotations
-
 import random
 
 from PIL import Image, ImageEnhance, ImageOps
@@ -9,7 +7,6 @@ from PIL import Image, ImageEnhance, ImageOps
 # Ten magnitudes per operation, from index 0 to 9. Sharpness, colour and contrast enhance by
 # 1 +- m; solarize inverts above a threshold; posterize keeps so many bits.
 _ENHANCE = [m / 10 for m in range(10)]
-
 
 MAGNITUDES = {
     "color": _ENHANCE,
@@ -24,18 +21,13 @@ MAGNITUDES = {
 # policy, in the published order. Its repetitions matter: one entry is drawn uniformly.
 _SOLARIZE_AUTOCONTRAST = (("solarize", 5, 0.6), ("autocontrast", 5, 0.6))
 
-
 _EQUALIZE_EQUALIZE = (("equalize", 8, 0.8), ("equalize", 3, 0.6))
-
 
 _EQUALIZE_SOLARIZE = (("equalize", 7, 0.4), ("solarize", 4, 0.2))
 
-
 _INVERT_EQUALIZE = (("invert", 4, 0.6), ("equalize", 8, 1.0))
 
-
 _COLOR_CONTRAST = (("color", 4, 0.6), ("contrast", 8, 1.0))
-
 
 AUTOAUGMENT_POLICY = (
     _SOLARIZE_AUTOCONTRAST,
@@ -57,7 +49,6 @@ AUTOAUGMENT_POLICY = (
     _COLOR_CONTRAST,
     _EQUALIZE_EQUALIZE,
 )
-
 
 _ENHANCERS = {
     "color": ImageEnhance.Color,

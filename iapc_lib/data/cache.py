@@ -10,13 +10,10 @@ The key is a hash of what the system says of the image file, whose every change 
 image is another copy. A copy is whole or not there. Delete the folder whenever you like.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +22,7 @@ import numpy as np
 import PIL.Image
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.images import read_image, resize_image
@@ -124,22 +122,15 @@ def _make_missing(
 
     wanted = [r for r, its in zip(records, copies, strict=True) if _missing_bytes(its)]
     # Decoders let go of Python's lock: threads use all cores.
-    with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(
-            total=len(wanted),
-            desc=f"Image cache, {missing / 1e9:.1f} GB to make",
-            unit="image",
-            leave=False,
-            disable=None,
-        ) as bar,
-    ):
-        try:
-            for _ in pool.map(make, wanted):
-                bar.update()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    thread_map(
+        make,
+        wanted,
+        max_workers=os.cpu_count(),
+        desc=f"Image cache, {missing / 1e9:.1f} GB to make",
+        unit="image",
+        leave=False,
+        disable=None,
+    )
 
 
 def _all_copies(

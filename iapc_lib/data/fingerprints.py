@@ -1,7 +1,5 @@
 """Names of the data that a stage reads: other data are another name, and the stage is made again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

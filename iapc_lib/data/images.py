@@ -1,10 +1,8 @@
 """Records to arrays and tensors: reading, checking, resizing."""
 
-from __future__ import annotations
-
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.io import ImageReadMode, decode_image
 
-from iapc_lib.classes import PALETTE, UNKNOWN_ID, ClassSet
+from iapc_lib.classes import IGNORE, PALETTE, UNKNOWN_ID, ClassSet
 from iapc_lib.data.layouts import DataError, Record
 
 T = TypeVar("T")
@@ -157,6 +155,18 @@ def read_pair(record: Record) -> tuple[Image.Image, np.ndarray]:
     return image, read_label(record, (image.height, image.width))
 
 
+def read_example(record: Record, classes: ClassSet) -> tuple[Image.Image, np.ndarray]:
+    """An image to look at and its truth as train ids (H, W) uint8, as far as it is known.
+
+    Pixels of other classes than `classes` are 255; all pixels of a record without a label are.
+    """
+    if record.label is not None:
+        image, label = read_pair(record)
+        return image, classes.known_only(label)
+    image = read_image(record.image)
+    return image, np.full((image.height, image.width), IGNORE, np.uint8)
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError) or "No such file" in str(error):
         return "no such file"
@@ -227,24 +237,6 @@ def every_nth(items: Sequence[T], limit: int) -> list[T]:
     return list(items[:: -(-len(items) // limit)]) if items else []
 
 
-class Mapped(Dataset):
-    """What a function makes of every item; processes that load batches share the work.
-
-    Args:
-        items: a sequence.
-        function: of one item; a process must be able to receive it, so no lambda.
-    """
-
-    def __init__(self, items: Sequence[T], function: Callable[[T], Any]):
-        self.items, self.function = items, function
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.function(self.items[index])
-
-
 class ImageDataset(Dataset):
     """Images resized for the network, with labels at their own size where records have them.
 
@@ -265,3 +257,8 @@ class ImageDataset(Dataset):
         if record.label is not None:
             item["label"] = to_channels(read_label(record, size), self.classes)
         return item
+
+
+def truth_of(item: Mapping[str, Any]) -> Tensor:
+    """The label of an `ImageDataset` item, (H, W) int64; all ignored if the record has none."""
+    return item["label"] if "label" in item else torch.full(item["size"], IGNORE)

@@ -3,8 +3,6 @@
 Layouts and encodings after method.md, 12. A record is one image and, where there is one, its label.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from collections import Counter
@@ -25,7 +23,6 @@ ID_TABLES = {
     "cityscapes": CITYSCAPES_TO_TRAIN,
     "camvid": CAMVID_TO_TRAIN,
 }
-
 
 HOW_TO_GET = {
     "gta5": (
@@ -52,7 +49,6 @@ HOW_TO_GET = {
     "folder": "put jpg, jpeg or png images into ROOT, in subfolders if you like",
 }
 """Where the data sets come from and how their folders look; none may be redistributed."""
-
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 """What layout `folder` and `iapc predict` take for an image, in any case of letters."""
@@ -188,7 +184,9 @@ def folder_records(root: Path) -> list[Record]:
     """
     paths, problems = image_paths(root)
     if not paths:
-        raise DataError("; ".join(problems) or f"{root}: holds no image ({_SUFFIXES})")
+        raise DataError(
+            "; ".join(problems) or f"{root}: holds no image ({', '.join(IMAGE_SUFFIXES)})"
+        )
     records = [Record(path.relative_to(root).as_posix(), path, None, "folder") for path in paths]
     counts = Counter(label_name(record.name) for record in records)
     for record in records:
@@ -198,9 +196,6 @@ def folder_records(root: Path) -> list[Record]:
                 "another image of that folder: rename one"
             )
     return records
-
-
-_SUFFIXES = ", ".join(IMAGE_SUFFIXES)
 
 
 def image_paths(root: Path) -> tuple[list[Path], list[str]]:

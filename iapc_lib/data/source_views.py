@@ -1,7 +1,5 @@
 """What source training sees: crops of rendered images (method.md, 13)."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 
@@ -14,7 +12,7 @@ from iapc_lib.classes import ClassSet
 from iapc_lib.config.sections import SourceTraining
 from iapc_lib.data.images import read_label, read_resized, resize_label, to_channels, to_tensor
 from iapc_lib.data.layouts import Record
-from iapc_lib.data.order import draw_order
+from iapc_lib.data.order import draw_order, random_crop
 
 
 def photometric_jitter(image: np.ndarray, strength: float, rng: random.Random) -> np.ndarray:
@@ -71,10 +69,7 @@ class SourceDataset(Dataset):
             blur = ImageFilter.GaussianBlur(rng.random())
             pixels = np.asarray(Image.fromarray(pixels).filter(blur))
         if self.config.crop_size is not None:
-            height, width = self.config.crop_size
-            top = rng.randint(0, pixels.shape[0] - height)
-            left = rng.randint(0, pixels.shape[1] - width)
-            crop = np.s_[top : top + height, left : left + width]
+            crop = random_crop(size, self.config.crop_size, rng)
             pixels, label = pixels[crop], label[crop]
         if rng.random() < 0.5:
             pixels, label = pixels[:, ::-1], label[:, ::-1]

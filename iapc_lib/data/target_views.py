@@ -5,8 +5,6 @@ AutoAugment, the memory network a plain view of the same place in the unscaled i
 function of (seed, position in training) alone: workers, resumes and processes see the same data.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +28,7 @@ from iapc_lib.data.images import (
     to_tensor,
 )
 from iapc_lib.data.layouts import Record
-from iapc_lib.data.order import draw_order
+from iapc_lib.data.order import draw_order, random_crop
 
 
 class TargetViews(NamedTuple):
@@ -72,20 +70,14 @@ def target_views(
     rescaled, label = resize_image(image, scaled_size), resize_label(pseudo_label, scaled_size)
     augmented = autoaugment(rescaled, rng) if views.autoaugment else rescaled
 
-    height, width = views.crop_size
-    rest = scaled_size[0] - height, scaled_size[1] - width
     for _ in range(views.crop_tries):
-        top, left = rng.randint(0, rest[0]), rng.randint(0, rest[1])
-        crop = np.s_[top : top + height, left : left + width]
+        crop = random_crop(scaled_size, views.crop_size, rng)
         if len(np.unique(label[crop])) > views.min_classes:
             break
-    plain_top, plain_left = (
-        offset * (full - side) // max(room, 1)
-        for offset, full, side, room in zip(
-            (top, left), views.image_size, views.crop_size, rest, strict=True
-        )
+    plain_crop = tuple(
+        _same_place(place, scaled, full)
+        for place, scaled, full in zip(crop, scaled_size, views.image_size, strict=True)
     )
-    plain_crop = np.s_[plain_top : plain_top + height, plain_left : plain_left + width]
     cropped = TargetViews(
         plain[plain_crop],
         np.asarray(rescaled)[crop],
@@ -98,11 +90,11 @@ def target_views(
     return cropped
 
 
-def random_crop(image: np.ndarray, size: tuple[int, int], rng: random.Random) -> np.ndarray:
-    """A random (height, width) crop of an image (H, W, 3) uint8."""
-    top = rng.randint(0, image.shape[0] - size[0])
-    left = rng.randint(0, image.shape[1] - size[1])
-    return image[top : top + size[0], left : left + size[1]]
+def _same_place(place: slice, scaled: int, full: int) -> slice:
+    """Where a slice of a side of `scaled` pixels lies, relatively, on one of `full` pixels."""
+    side = place.stop - place.start
+    start = place.start * (full - side) // max(scaled - side, 1)
+    return slice(start, start + side)
 
 
 class ViewsDataset(Dataset):
@@ -151,6 +143,6 @@ class ViewsDataset(Dataset):
             "plain": to_tensor(views.plain),
             "rescaled": to_tensor(views.rescaled),
             "augmented": to_tensor(views.augmented),
-            "clean": to_tensor(random_crop(clean, self.views.crop_size, rng)),
+            "clean": to_tensor(clean[random_crop(clean.shape, self.views.crop_size, rng)]),
             "label": to_channels(views.label, self.classes),
         }

@@ -1,7 +1,5 @@
 """Scores: confusion matrix, IoU by class, and mIoU over 19, 16, 13 and 11 classes."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +16,13 @@ from iapc_lib.machine.stalls import heartbeat
 from iapc_lib.networks.ready import ReadyNetwork
 
 
-def confusion_matrix(
+def score_records(
     ready: ReadyNetwork,
     records: Sequence[Record],
     config: Evaluation,
     description: str | None = None,
-) -> Tensor:
-    """Counts of (true, predicted) classes over labelled images, at the labels' own size.
+) -> dict[str, Any]:
+    """`scores` of a network on labelled images, at the labels' own size, and `images`: how many.
 
     Args:
         ready: evaluated in evaluation mode; its mode is restored afterwards. Labels of classes that
@@ -32,9 +30,6 @@ def confusion_matrix(
         records: with labels.
         config: size of the images and of the batches.
         description: of the progress bar; None shows none.
-
-    Returns:
-        (K, K) float64 on the CPU, rows are the truth.
     """
     network, classes, machine = ready.network, ready.classes, ready.machine
     was_training = network.training
@@ -49,21 +44,7 @@ def confusion_matrix(
             predictions = ready.predict(torch.stack(images), size)
             counts += count_pairs(torch.stack(labels).to(machine.device), predictions, len(classes))
     network.train(was_training)
-    return counts.double().cpu()
-
-
-def score_records(
-    ready: ReadyNetwork,
-    records: Sequence[Record],
-    config: Evaluation,
-    description: str | None = None,
-) -> dict[str, Any]:
-    """`scores` of a network on labelled images, and the number of these as `images`.
-
-    The arguments are those of `confusion_matrix`.
-    """
-    counts = confusion_matrix(ready, records, config, description)
-    return {"images": len(records)} | scores(counts, ready.classes)
+    return {"images": len(records)} | scores(counts.cpu(), classes)
 
 
 def count_pairs(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
@@ -94,7 +75,7 @@ def scores(confusion: Tensor, classes: ClassSet) -> dict[str, Any]:
         classes: the classes that the network knows.
 
     Returns:
-        `miou` over those classes; `miou_19`, `miou_16`, `miou_13`, None where the network does
+        `miou` over those classes; `miou_19`, `miou_16`, `miou_13`, `miou_11`, None where the network does
         not know all of these; `iou` by class name. A class that never occurs is None and does
         not count in a mean.
     """

@@ -1,6 +1,4 @@
-"""The results as tables: `results.json` to pandas, and the short text at the end of a run."""
-
-from __future__ import annotations
+"""The results as tables: `results.json` to pandas, the scores of one network, the published numbers."""
 
 import json
 from typing import Any
@@ -22,14 +20,14 @@ PUBLISHED = pd.DataFrame(
 
 
 def iou_table(results: dict[str, Any]) -> pd.DataFrame:
-    """IoU in per cent by row and class, `mIoU` first; NaN where a class never occurs."""
-    table = pd.DataFrame(
-        {
-            title_of(results, row): {"mIoU": scores["miou"], **scores["iou"]}
-            for row, scores in results["scores"].items()
-        }
-    ).T
-    return table.astype(float)
+    """IoU in per cent by row and class, `mIoU` first.
+
+    NaN where a class never occurs, and everywhere if the target has no labels.
+    """
+    unknown = {"miou": None, "iou": dict.fromkeys(results["classes"])}
+    scores = results["scores"] or dict.fromkeys(results["unlabelled"], unknown)
+    table = {title_of(results, row): {"mIoU": s["miou"], **s["iou"]} for row, s in scores.items()}
+    return pd.DataFrame(table).T.astype(float)
 
 
 def unlabelled_table(results: dict[str, Any]) -> pd.DataFrame:

@@ -4,8 +4,6 @@ A network that is sure of itself, or agrees with its own pseudo-labels, may stil
 everywhere. These numbers tell what adaptation did, not whether it was good.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from tqdm.auto import tqdm
 
 from iapc_lib.config.sections import Evaluation
 from iapc_lib.data.images import (
+    every_nth,
     read_image,
     read_train_ids,
     resize_image,
@@ -42,7 +41,6 @@ MEASURES = {
 }
 """What is measured, in words; all in per cent."""
 
-
 IMAGES = 100
 """At most so many images are measured, evenly spread."""
 
@@ -65,8 +63,7 @@ def unlabelled_measures(
     """
     classes = ready.classes
     size, totals = config.image_size, dict.fromkeys(MEASURES, 0.0)
-    step = -(-len(records) // IMAGES)
-    pairs = list(zip(records, pseudo_labels, strict=True))[::step]
+    pairs = every_nth(list(zip(records, pseudo_labels, strict=True)), IMAGES)
     for record, path in tqdm(pairs, desc="Measuring without labels"):
         image = to_tensor(resize_image(read_image(record.image), size))[None]
         pseudo = to_channels(resize_label(read_train_ids(path), size), classes)[None]

@@ -17,7 +17,6 @@ import numpy as np
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from iapc_lib.classes import ClassSet
 from iapc_lib.config.sections import Hardware, PseudoLabels
 from iapc_lib.data.images import (
     read_image,
@@ -61,18 +60,9 @@ class Picture:
 class Snapshot(NamedTuple):
     """The networks at one step of an adaptation."""
 
-    step: int
     student: DeepLabV2
     memory: DeepLabV2 | None
-    """None where the method has none."""
-
-
-class Outputs(NamedTuple):
-    """What student and memory network say of a picture, in train mode as in an update."""
-
-    student: Prediction
-    """Logits (1, K, h, w) and features (1, D, h, w), on the CPU."""
-    memory: Prediction
+    """None where the row has none."""
 
 
 @dataclass(eq=False)
@@ -102,18 +92,9 @@ class Gallery:
         self.outputs = lru_cache(maxsize=16)(self._outputs)
 
     @property
-    def classes(self) -> ClassSet:
-        """What the networks' channels stand for."""
-        return self.source.classes
-
-    @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the pictures."""
         return self.pictures[0].pixels.shape[:2]
-
-    def train_ids(self, channels: Tensor | np.ndarray) -> np.ndarray:
-        """Channel numbers (H, W) -> train ids (H, W) uint8."""
-        return self.source.train_ids(channels)
 
     def _source_logits(self, picture: int) -> Tensor:
         """Up-sampled logits (K, H, W) of the source network in evaluation mode."""
@@ -124,24 +105,27 @@ class Gallery:
         """Student and memory network at a step; both are the source network at step 0."""
         if step == 0 or self.load_snapshot is None:
             memory = self.source.network if self.row.memory else None
-            return Snapshot(step, self.source.network, memory)
+            return Snapshot(self.source.network, memory)
         return self.load_snapshot(step)
 
-    def _outputs(self, picture: int, step: int) -> Outputs:
-        """What an update at that step would see, were this picture its whole batch.
+    def _outputs(self, picture: int, step: int) -> tuple[Prediction, Prediction]:
+        """What student and memory network say in an update whose whole batch is the picture.
+
+        Returns:
+            For each logits (1, K, h, w) and features (1, D, h, w), of train mode, on the CPU.
 
         Raises:
             CheckpointError: the run kept no such networks.
         """
-        snapshot, images = self.networks_at(step), self._images(picture)
-        if snapshot.memory is None:
+        student, memory = self.networks_at(step)
+        if memory is None:
             raise CheckpointError(f"{self.row.title} has no memory network, hence no prototypes")
         found = []
-        for network in (snapshot.student, snapshot.memory):
+        for network in (student, memory):
             # A copy: a forward in train mode changes BatchNorm's running statistics.
-            made = self._ready(copy.deepcopy(network).train()).forward(images)
+            made = self._ready(copy.deepcopy(network).train()).forward(self._images(picture))
             found.append(Prediction(*(value.cpu() for value in made)))
-        return Outputs(*found)
+        return tuple(found)
 
     def student_labels(self, picture: int, step: int) -> np.ndarray:
         """Train ids (H, W) that the student predicts in evaluation mode, as it is scored."""
@@ -150,8 +134,8 @@ class Gallery:
 
     def memory_labels(self, picture: int, step: int) -> np.ndarray:
         """Train ids (H, W) that the memory network gives its prototypes' pixels."""
-        logits = self.outputs(picture, step).memory.logits
-        return self.train_ids(upsample(logits, self.size)[0].argmax(dim=0))
+        _, memory = self.outputs(picture, step)
+        return self.source.train_ids(upsample(memory.logits, self.size)[0].argmax(dim=0))
 
     def _ready(self, network: DeepLabV2) -> ReadyNetwork:
         return replace(self.source, network=network)
@@ -205,6 +189,11 @@ def _of_run(run: Run, row: Row, number: int) -> Gallery:
     notes = []
     if pictures[0].label is None:
         notes.append("These images have no labels: nothing here can say what is right.")
+    if not row.memory:
+        notes.append(
+            f"{row.title} learns from {row.learns_from}. It has no memory network, hence no "
+            "prototypes and none of the five terms."
+        )
     stages.network_file(run, row.name)
     folder = run.path("snapshots", row.name)
     steps = [int(path.stem.rpartition("_")[2]) for path in folder.glob("student_*.safetensors")]
@@ -219,10 +208,10 @@ def _of_run(run: Run, row: Row, number: int) -> Gallery:
             path = folder / f"{name}_{step:06d}.safetensors"
             return load_ready(path, run.machine, config).network
 
-        return Snapshot(step, load("student"), load("memory") if row.memory else None)
+        return Snapshot(load("student"), load("memory") if row.memory else None)
 
     return Gallery(
-        f"{config.scenario}, seed {config.seed}, {row.name}",
+        f"{config.scenario}, seed {config.seed}, {row.title}",
         pictures,
         source,
         config.losses,

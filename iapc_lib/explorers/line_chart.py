@@ -38,7 +38,7 @@ def line_chart(title: str, curves: Sequence[Curve], marked: float) -> str:
     xs, ys = zip(*points, strict=True)
     room = 1e-3 * max(abs(min(ys)), abs(max(ys)))  # a flat curve's ticks would read alike
     ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(min(ys) - room, max(ys) + room)
-    first, last = min(xs), max(*xs, min(xs) + 1)
+    first, last = min(xs), max(*xs, marked, min(xs) + 1)
     low, high = ticks[0], ticks[-1]
 
     def x_of(x: float) -> float:

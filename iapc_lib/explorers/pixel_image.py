@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
+import math
 from pathlib import Path
 
 import anywidget
 import numpy as np
 import traitlets
-from PIL import Image
+from PIL import Image, ImageDraw
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -53,3 +56,47 @@ class PixelImage(anywidget.AnyWidget):
             self.size, self.alt = pixels.shape[:2], alt
             self.png = encode_png(pixels)
             self.right_png = b"" if right is None else encode_png(right)
+
+    def marked(self) -> np.ndarray:
+        """What a page shows of it, (s * H, s * W, 3) uint8: both pictures, cross and box drawn in.
+
+        Enlarged by a whole number s where it would be less wide than on the screen.
+        """
+        (height, width), scale = self.size, math.ceil(self.width / self.size[1])
+        canvas = _enlarged(self.png, scale)
+        if self.right_png:
+            border = round(self.split * width) * scale
+            second = _enlarged(self.right_png, scale)
+            canvas.paste(second.crop((border, 0, *second.size)), (border, 0))
+        pen, pixel = ImageDraw.Draw(canvas), scale * width / self.width  # a CSS pixel here
+        if self.region:
+            top, left, bottom, right = (scale * side for side in self.region)
+            pen.rectangle((left, top, right - 1, bottom - 1), None, "#d55e00", round(2 * pixel))
+        if self.picked:
+            row, column = (scale * (place + 0.5) for place in self.picked)
+            gap, arm = 1.5 * scale, scale * max(4, round(min(height, width) / 16))
+            for color, stroke in (("black", 5), ("white", 2)):
+                for way in (-1, 1):
+                    ends = (way * gap, way * arm)
+                    across, down = (
+                        [(column + x, row) for x in ends],
+                        [(column, row + y) for y in ends],
+                    )
+                    pen.line(across, color, round(stroke * pixel))
+                    pen.line(down, color, round(stroke * pixel))
+        return np.asarray(canvas)
+
+    def to_html(self) -> str:
+        """An HTML `<img>` that holds what is shown, with its text; empty where nothing is."""
+        if not self.png:
+            return ""
+        encoded = base64.b64encode(encode_png(self.marked())).decode()
+        return (
+            f'<img src="data:image/png;base64,{encoded}" alt="{html.escape(self.alt)}" '
+            f'style="width:{self.width}px;max-width:100%;image-rendering:pixelated">'
+        )
+
+
+def _enlarged(png: bytes, scale: int) -> Image.Image:
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    return image.resize((scale * image.width, scale * image.height), Image.Resampling.NEAREST)

@@ -1,38 +1,30 @@
-"""Which loss terms see a pixel, and their symbols."""
+"""What explorers call losses and kinds of importance, and which losses see a pixel."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from iapc_lib.classes import IGNORE
 from iapc_lib.explorers.parts import class_name
+from iapc_lib.method.objective import TERMS
 from iapc_lib.method.settings import Losses
 
-TERM_NAMES = {
-    "importance_aware": "L_IA",
-    "prototype_symmetric_label": "L_PS1",
-    "prototype_symmetric_similarity": "L_PS2",
-    "prototype_enhanced": "L_PE",
-    "information_maximization": "L_IM",
+IMPORTANCE_NAMES = {
+    "logits": "logit ratio (published code)",
+    "probabilities": "probability ratio (paper)",
+    "first": "first probability only",
+    "second": "second probability only",
 }
+"""Names of the kinds of `importance_map`."""
 
 
 class PixelFacts(NamedTuple):
-    """What is known of one pixel; classes are train ids."""
+    """What decides which losses see a pixel; classes are train ids."""
 
-    pixel: tuple[int, int]
-    """(row, column)."""
-    cell: tuple[int, int]
-    """(row, column) in the feature map."""
-    similarity: np.ndarray
-    """(K,) float, of its cell."""
     nearest: int
+    """Class of the nearest prototype."""
     predicted: int
     pseudo_label: int
-    label: int | None
-    """None where nobody labelled the picture; 255 where the pixel has no class."""
     importance: float
 
     @property
@@ -45,6 +37,7 @@ class TermSeen(NamedTuple):
     """How one loss term meets one pixel."""
 
     name: str
+    """Of `method.objective.TERMS`."""
     weight: float
     seen: bool
     """Whether the pixel adds to the term."""
@@ -60,27 +53,30 @@ def terms_seen(facts: PixelFacts, losses: Losses) -> list[TermSeen]:
     missed = f"prototype ({nearest}) and pseudo-label ({pseudo}) disagree"
     if not has_pseudo_label:
         missed = "there is no pseudo-label"
+    sure = f"{wanted}, times importance {facts.importance:.2f}" if has_pseudo_label else missed
+    resembled = f"prediction towards nearest prototype: {nearest}"
+    predicted = f"similarity towards prediction: {class_name(facts.predicted)}"
     symmetric = losses.prototype_symmetric
     return [
+        TermSeen("importance_aware", losses.importance_aware, has_pseudo_label, sure),
+        TermSeen("prototype_symmetric_label", symmetric, True, resembled),
+        TermSeen("prototype_symmetric_similarity", symmetric, True, predicted),
         TermSeen(
-            "L_IA",
-            losses.importance_aware,
-            has_pseudo_label,
-            f"{wanted}, times importance {facts.importance:.2f}" if has_pseudo_label else missed,
+            "prototype_enhanced",
+            losses.prototype_enhanced,
+            facts.agree,
+            wanted if facts.agree else missed,
         ),
-        TermSeen("L_PS1", symmetric, True, f"prediction towards nearest prototype: {nearest}"),
         TermSeen(
-            "L_PS2",
-            symmetric,
+            "information_maximization",
+            losses.information_maximization,
             True,
-            f"similarity towards prediction: {class_name(facts.predicted)}",
+            "prediction towards certainty",
         ),
-        TermSeen("L_PE", losses.prototype_enhanced, facts.agree, wanted if facts.agree else missed),
-        TermSeen("L_IM", losses.information_maximization, True, "prediction towards certainty"),
     ]
 
 
 def loss_symbol(name: str) -> str:
-    """`L_PE` as a formula has it."""
-    letter, _, index = name.partition("_")
-    return f'<i>{letter}</i><sub style="line-height:0">{index}</sub>'
+    """HTML: the symbol of one of the `TERMS`, as a formula has it."""
+    letter, _, index = TERMS[name].partition("_")
+    return f'<i>{letter}</i><sub style="line-height:0;font-size:70%;vertical-align:-0.2em">{index}</sub>'

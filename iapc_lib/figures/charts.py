@@ -1,7 +1,5 @@
 """Charts of one run: scores, curves and distributions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -154,15 +152,10 @@ def gradient_norms(norms: pd.DataFrame) -> Figure:
     Colours are logarithmic; cells without a gradient stay empty.
     """
     axes = _axes(8, 0.45 * len(norms) + 0.8)
-    present = norms.where(norms > 0)
-    labels = norms.map(lambda value: f"{value:.2g}" if value > 0 else "none")
-    sns.heatmap(np.log10(present), ax=axes, cmap="cividis_r", cbar=False, linewidths=1)
-    darkness = (np.log10(present) - np.log10(present.min().min())).to_numpy()
-    darkest = max(np.nanmax(darkness, initial=0.0), 1e-9)
-    for (row, column), value in np.ndenumerate(darkness):
-        color = "white" if value > 0.5 * darkest else "black"
-        text = labels.iat[row, column]
-        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=color, fontsize=9)
+    darkness = np.log10(norms.where(norms > 0))
+    sns.heatmap(
+        darkness, ax=axes, cmap="cividis_r", cbar=False, linewidths=1, annot=norms, fmt=".2g"
+    )
     axes.set_yticklabels([term.replace("_", " ") for term in norms.index], rotation=0)
     axes.set(xlabel="part of the network", ylabel="")
     axes.tick_params(length=0)
@@ -222,7 +215,8 @@ def histogram_right_wrong(
     axes = _axes(6, 3)
     clipped, bins = np.clip(values, *limits), np.linspace(*limits, 41)
     for chosen, color, label in ((right, RIGHT, "right"), (~right, WRONG, "wrong")):
-        axes.hist(clipped[chosen], bins, density=True, color=color, alpha=0.55, label=label)
+        with np.errstate(invalid="ignore"):  # there may be none of them
+            axes.hist(clipped[chosen], bins, density=True, color=color, alpha=0.55, label=label)
     axes.set(xlabel=name, ylabel="density")
     axes.legend(title="pseudo-label", frameon=False)
     return axes.figure
@@ -251,6 +245,8 @@ def reliability(values: Mapping[str, np.ndarray], right: np.ndarray, bins: int =
 def agreement_by_class(shares: pd.DataFrame) -> Figure:
     """Shares by class (index) for the columns given, in per cent, as horizontal bars."""
     axes = _axes(7, 0.36 * len(shares) + 0.8)
+    if shares.empty:  # pandas draws no empty table
+        return axes.figure
     shares.plot.barh(ax=axes, color=COLORS, width=0.8)
     axes.invert_yaxis()  # classes and bars in the order of the table, from the top
     axes.set(xlabel="share of pixels (%)", ylabel="", xlim=(0, 100))

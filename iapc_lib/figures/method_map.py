@@ -4,8 +4,6 @@ Read from top to bottom: views of a target image, networks, what they give, what
 and a table that says which loss takes it, as a constant or with a gradient (method.md, 4).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -24,7 +22,6 @@ COLUMNS = {"label": 2.45, "importance": 3.8, "prediction": 5.15, "similarity": 6
 BOX_WIDTH = 1.2
 VIEWS, NETWORKS, OUTPUTS, SIGNALS = 8.9, 7.65, 6.35, 5.05  # heights of the rows of boxes
 FIRST_LOSS, LOSS_STEP = 3.95, 0.56
-
 
 MARKS = {
     "constant": dict(markersize=9, color="white", markeredgecolor="0.2", markeredgewidth=1.6),

@@ -1,7 +1,5 @@
 """Grids of images, label maps and scalar maps, and the legend of classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

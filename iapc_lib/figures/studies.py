@@ -1,7 +1,5 @@
 """Charts over many runs; all take tables of `studies.reading` and `studies.tables`."""
 
-from __future__ import annotations
-
 import textwrap
 
 import matplotlib.pyplot as plt

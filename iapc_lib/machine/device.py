@@ -1,11 +1,10 @@
 """The machine that a run uses: device, precision, repeatability, and how images reach a network."""
 
-from __future__ import annotations
-
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,12 +46,20 @@ class Machine:
 
     def load(
         self,
-        dataset: Dataset,
+        dataset: Dataset | Sequence[Any],
         batch_size: int,
         positions: Iterable[int] | None = None,
         collate: Callable | None = None,
     ) -> DataLoader:
-        """Batches of a dataset's items at `positions` (all of them if None), in that order."""
+        """Batches of a dataset's items at `positions` (all of them if None), in that order.
+
+        Args:
+            dataset: or any sequence.
+            batch_size: items of a batch.
+            positions: of the items.
+            collate: list of items -> batch; runs in the `workers`, so it may read files, but must
+                be something that a process can receive: no lambda. None: torch's own.
+        """
         return DataLoader(
             dataset,
             batch_size,

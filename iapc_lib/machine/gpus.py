@@ -1,7 +1,5 @@
 """Whose turn it is on a GPU: two runs never share one by accident."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import time

@@ -1,18 +1,14 @@
 """Stops a training that makes no progress: a hung data loader, file system or GPU."""
 
-from __future__ import annotations
-
 import faulthandler
 import signal
 import sys
 import threading
 from types import FrameType
+from typing import Self
 
 GRACE_SECONDS = 60.0
 """For a stalled training to stop by itself; then its process is ended."""
-
-
-_current: StallWatch | None = None
 
 
 class StallError(Exception):
@@ -40,7 +36,7 @@ class StallWatch:
         self.step, self.what = 0, "starting"
         self._stalled = False
 
-    def __enter__(self) -> StallWatch:
+    def __enter__(self) -> Self:
         global _current
         if self.seconds is not None:
             self._previous = signal.signal(signal.SIGALRM, self._stop) or signal.SIG_DFL
@@ -85,6 +81,9 @@ class StallWatch:
         if self._stalled and error is not None and not isinstance(error, StallError):
             # A reader took it for a damaged file, say.
             raise self._error() from error
+
+
+_current: StallWatch | None = None
 
 
 def heartbeat() -> None:

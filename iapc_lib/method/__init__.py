@@ -1,8 +1,8 @@
 """The published method and nothing else, to be read in the order of these imports.
 
 Settings; the network; importance; prototypes; the losses; from the outputs of three networks to one
-number; the optimiser; one update. It needs torch and the table of classes, no run folder, no device
-policy and no file: the folder can be lifted into another project.
+number; the optimiser; one update. It needs torch, pydantic (for the settings) and the table of
+classes, no run folder, no device policy and no file: the folder can be lifted into another project.
 """
 
 from iapc_lib.method.settings import Fidelity, Losses, Model, Optimizer, StepSettings
@@ -36,6 +36,7 @@ from iapc_lib.method.optimizer import (
     set_learning_rate,
 )
 from iapc_lib.method.step import (
+    Forward,
     Networks,
     StepResult,
     adaptation_step,

@@ -6,10 +6,8 @@ sits on the first 1x1 convolution, the max-pool rounds up, and dilation acts in 
 layers 3 and 4.
 """
 
-from __future__ import annotations
-
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -134,7 +132,7 @@ class DeepLabV2(nn.Module):
         features = self.layer3(self.layer2(self.layer1(x)))
         return Prediction(self.layer6(self.layer4(features)), features)
 
-    def initialize(self, seed: int) -> DeepLabV2:
+    def initialize(self, seed: int) -> Self:
         """Random weights, a function of `seed` alone: He for the body, N(0, 0.01) for the head."""
         generator = torch.Generator().manual_seed(seed)
         for name, module in self.named_modules():
@@ -146,7 +144,7 @@ class DeepLabV2(nn.Module):
                     nn.init.kaiming_normal_(module.weight, generator=generator)
         return self
 
-    def freeze_batchnorm_affine(self) -> DeepLabV2:
+    def freeze_batchnorm_affine(self) -> Self:
         """Stops the gradient of every BatchNorm weight and bias, as adaptation wants it."""
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):

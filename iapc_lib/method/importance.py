@@ -5,8 +5,6 @@ compares its two largest values s1 >= s2 at a pixel: I = 1 - s2 / s1 (paper, sec
 method.md, 4).
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from iapc_lib.method.settings import Importance

@@ -6,8 +6,6 @@ the terms share one soft-max; labels are (N, H, W) int64, 255 = ignore. Each los
 mean, and class weights do not normalise it (method.md, 4).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -3,8 +3,6 @@
 L = 0.2 L_IA + 0.04 (L_PS1 + L_PS2) + 0.5 L_PE + 2 L_IM with the published weights.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

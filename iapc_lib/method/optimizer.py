@@ -1,7 +1,5 @@
 """Optimisers, learning rates and the published SGD that visits body convolutions repeatedly."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 import torch

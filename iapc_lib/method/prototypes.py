@@ -4,8 +4,6 @@ All functions work image by image within a batch: an image's pixels are compared
 prototypes of that same image (paper, section III-C; method.md, 4 and tests/vectors/README.md).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

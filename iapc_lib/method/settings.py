@@ -3,8 +3,6 @@
 Every field has a sentence. Sizes are `(height, width)` in pixels.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field

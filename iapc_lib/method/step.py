@@ -7,8 +7,6 @@
 | memory | train | no | moving average of the student: it gives the prototypes |
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +20,10 @@ from iapc_lib.method.prototypes import memory_prototypes, used_prototypes
 from iapc_lib.method.settings import StepSettings
 
 Forward = Callable[[nn.Module, Tensor], Prediction]
-"""Runs a network on uint8 RGB images (N, 3, H, W), in whatever precision: logits and features."""
+"""Runs a network on uint8 RGB images (N, 3, H, W), in whatever precision: logits and features.
+
+The plainest: `lambda network, images: network(network_input(images))`.
+"""
 
 
 class Networks:
@@ -71,6 +72,9 @@ def adaptation_step(
         settings: of the update.
         forward: runs a network on images.
         prototypes: (K, D) state of the prototypes, unless `fidelity.prototypes` is `image`.
+
+    Returns:
+        What it did; `terms.absence` and `prototypes` are the states for the next update.
     """
     student, source, memory = networks.student, networks.source, networks.memory
     fidelity = settings.fidelity

@@ -1,7 +1,5 @@
 """The network that a configuration's `model` describes."""
 
-from __future__ import annotations
-
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.method.settings import Model
 from iapc_lib.networks.mobilenet import MobileNetDeepLab

@@ -1,13 +1,10 @@
 """Networks on disk: safetensors and a JSON beside it; any other file is a published checkpoint."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from iapc_lib.classes import CLASS_SETS, ClassSet
 from iapc_lib.config.run_config import RunConfig
@@ -17,7 +14,7 @@ from iapc_lib.machine.device import Machine
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.method.settings import Model
 from iapc_lib.networks.build import build_network
-from iapc_lib.networks.published import _architecture, read_published_weights
+from iapc_lib.networks.published import architecture_of, read_published_weights
 from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.networks.weights import CheckpointError, load_weights
 
@@ -64,13 +61,16 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     if path.suffix == ".safetensors":
-        weights = _read_safetensors(path)
+        try:
+            weights = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from None
         model, classes = _read_description(path.with_suffix(".json"))
     else:
         weights = read_published_weights(path)
         # Dilations leave no trace in the weights.
         dilations = (config.model if config else Model()).classifier_dilations
-        model, classes = _architecture(weights, dilations, path)
+        model, classes = architecture_of(weights, dilations, path)
     if config is not None:
         wanted, found = config.model.model_dump(), model.model_dump()
         problems = [
@@ -120,10 +120,3 @@ def image_size_of(path: Path) -> tuple[int, int]:
     description = path.with_suffix(".json")
     known = read_json(description) if path.suffix == ".safetensors" else {}
     return tuple(known.get("image_size", Evaluation().image_size))
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from None

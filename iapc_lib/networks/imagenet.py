@@ -1,7 +1,5 @@
 """A body that was trained on ImageNet, as torchvision has it."""
 
-from __future__ import annotations
-
 from http.client import HTTPException
 from pathlib import Path
 
@@ -64,7 +62,6 @@ TORCHVISION_WEIGHTS = {
     "mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
 }
 """torchvision's weights by the number of blocks in the ResNet's four layers, or by the body."""
-
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of torchvision's inputs, in R, G, B, for images within 0..1."""

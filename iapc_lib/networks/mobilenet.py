@@ -4,8 +4,6 @@ Sandler et al., CVPR 2018, as torchvision has it, dilated to an output stride of
 asks of a network is logits and features, so nothing else changes.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 

@@ -3,8 +3,6 @@
 torch's restricted reader builds tensors and plain containers and refuses all else.
 """
 
-from __future__ import annotations
-
 import pickle
 import re
 from collections.abc import Mapping
@@ -74,7 +72,7 @@ def read_published_weights(path: Path) -> dict[str, Tensor]:
     return {name: value for name, value in weights.items() if not name.startswith("layer5.")}
 
 
-def _architecture(
+def architecture_of(
     weights: Mapping[str, Tensor], dilations: tuple[int, ...], path: Path
 ) -> tuple[Model, ClassSet]:
     """What the shapes of a state dict say about the network; raises CheckpointError."""

@@ -1,7 +1,5 @@
 """A network that is ready to be used: with what its channels stand for, and what computes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

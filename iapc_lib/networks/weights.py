@@ -1,7 +1,5 @@
 """A state dict into a network, or the error that says what does not fit."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,25 +1,22 @@
 """Whether a run can start: what its configuration points to, and what it needs of the machine."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from tabulate import tabulate
-from tqdm.auto import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from iapc_lib.classes import NAMES, NUM_CLASSES
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.cache import missing_bytes, training_sizes
-from iapc_lib.data.images import LabelSizeError, read_image, read_label_ids, to_train_ids
+from iapc_lib.data.images import LabelSizeError, every_nth, read_image, read_label_ids, to_train_ids
 from iapc_lib.data.layouts import (
     DataError,
     Record,
@@ -51,14 +48,11 @@ PUBLISHED_COUNTS = {
 }
 """(layout, split) -> images in the data set as it is published."""
 
-
 PREFLIGHT_IMAGES = 600
 """Images of each split that are read before a run starts, evenly spread over it."""
 
-
 QUICK_IMAGES = 100
 """The same for `iapc check --quick`."""
-
 
 LABEL_BYTES_PER_PIXEL = 0.05
 """Of pseudo-labels as PNG; a generous estimate."""
@@ -75,7 +69,7 @@ class SplitCheck:
     name: str
     found: int
     """Images that the run would use."""
-    read: int = 0
+    read: int
     """Images that were read: all, or an even sample."""
     sizes: Counter = field(default_factory=Counter)
     """(width, height) of images -> how many."""
@@ -191,25 +185,20 @@ def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
         if section.layout == "folder":
             root = domain_root(config, domain) / section.train
             found.notes += [f"{problem}; skipped" for problem in image_paths(root)[1]]
-    chosen = [records[:: -(-len(records) // limit)] if limit else records for *_, records in splits]
-    with tqdm(
-        total=sum(map(len, chosen)), desc="Checking files", unit="file", leave=False, disable=None
-    ) as bar:
-        for (domain, split, records), sample in zip(splits, chosen, strict=True):
-            result = SplitCheck(f"{domain} {split}", len(records))
-            _check_split(result, sample, bar)
-            found.splits.append(result)
-            found.problems += result.problems
-            if (domain, split) == ("target", "train") and result.sizes:
-                found.notes += _distortion(config, *result.sizes.most_common(1)[0][0])
-            if result.other_size and domain == "source":
-                names = sorted({*config.source.leave_out, *result.other_size})
-                found.notes.append(
-                    "to leave out the pairs of different size: "
-                    f"--set 'source.leave_out=[{', '.join(names)}]'"
-                )
-            if result.problems and getattr(config, domain).layout == "folder":
-                found.notes.append("mend the files that cannot be used, or move them elsewhere")
+    for domain, split, records in splits:
+        result = _check_split(f"{domain} {split}", records, limit)
+        found.splits.append(result)
+        found.problems += result.problems
+        if (domain, split) == ("target", "train") and result.sizes:
+            found.notes += _distortion(config, *result.sizes.most_common(1)[0][0])
+        if result.other_size and domain == "source":
+            names = sorted({*config.source.leave_out, *result.other_size})
+            found.notes.append(
+                "to leave out the pairs of different size: "
+                f"--set 'source.leave_out=[{', '.join(names)}]'"
+            )
+        if result.problems and getattr(config, domain).layout == "folder":
+            found.notes.append("mend the files that cannot be used, or move them elsewhere")
     _compare_counts(config, found)
 
 
@@ -225,29 +214,33 @@ def _distortion(config: RunConfig, width: int, height: int) -> list[str]:
     ]
 
 
-def _check_split(result: SplitCheck, records: Sequence[Record], bar: tqdm) -> None:
+def _check_split(name: str, records: Sequence[Record], limit: int | None) -> SplitCheck:
+    sample = every_nth(records, limit) if limit else records
+    result = SplitCheck(name, len(records), len(sample))
     # Decoders let go of Python's lock: threads use all cores.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            for size, pixels, problem in pool.map(_check_record, records):
-                bar.update()
-                result.read += 1
-                if size is not None:
-                    result.sizes[size] += 1
-                if pixels is not None:
-                    result.pixels = pixels if result.pixels is None else result.pixels + pixels
-                if problem is not None:
-                    result.problems.append(str(problem))
-                if isinstance(problem, LabelSizeError):
-                    result.other_size.append(problem.record.image.name)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for size, pixels, problem in thread_map(
+        _check_record,
+        sample,
+        max_workers=os.cpu_count(),
+        desc=f"Checking {name}",
+        unit="file",
+        leave=False,
+        disable=None,
+    ):
+        if size is not None:
+            result.sizes[size] += 1
+        if pixels is not None:
+            result.pixels = pixels if result.pixels is None else result.pixels + pixels
+        if problem is not None:
+            result.problems.append(str(problem))
+        if isinstance(problem, LabelSizeError):
+            result.other_size.append(problem.record.image.name)
     if result.pixels is not None and not result.pixels[:NUM_CLASSES].any():
         result.problems.append(
             f"{result.name}: none of its {result.read} labels has a pixel of an evaluated class, "
             f"such as {records[0].label}: are these the files with label ids?"
         )
+    return result
 
 
 def _check_record(
@@ -321,7 +314,7 @@ def _check_machine(config: RunConfig, folder: Path, found: Check) -> None:
     labels = images * config.pseudo_labels.image_size[0] * config.pseudo_labels.image_size[1]
     disk = networks * weights / 1e6 + labels * LABEL_BYTES_PER_PIXEL / 1e6 + 50
     disk += _cache_megabytes(config, folder, found)
-    free = free_megabytes(existing_parent(folder))
+    free = free_megabytes(folder)
     found.machine.append(("disk", f"about {disk:.0f} MB, of {free:.0f} MB free at {folder}"))
     if free < disk:
         found.problems.append(
@@ -341,7 +334,7 @@ def _cache_megabytes(config: RunConfig, folder: Path, found: Check) -> float:
         missing_bytes(records, cache, *training_sizes(config, domain))
         for domain, records in training.items()
     )
-    free = free_megabytes(existing_parent(cache))
+    free = free_megabytes(cache)
     found.machine.append(
         ("cache", f"{missing / 1e6:.0f} MB to make, of {free:.0f} MB free at {cache}")
     )

@@ -1,7 +1,5 @@
 """Scores of all rows, `results.json`, and the summary at the end of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

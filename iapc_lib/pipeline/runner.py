@@ -1,7 +1,5 @@
 """Runs the notebooks of a run, in order, through papermill into its run folder."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -34,7 +32,6 @@ from iapc_lib.runs.sharing import reuse_stages, sibling_run
 REFUSALS = (ConfigError, DataError, CheckpointError, FileError, CannotStart)
 """What is raised before any work when a run cannot start; each says why."""
 
-
 NOTEBOOKS = (
     "00_data",
     "01_source_model",
@@ -45,7 +42,6 @@ NOTEBOOKS = (
     "06_results",
 )
 """Of a run of all rows."""
-
 
 VARIANT_NOTEBOOK = "07_variant"
 """The only one of a run that makes one row of a larger table."""

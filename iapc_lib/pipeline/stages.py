@@ -4,15 +4,15 @@ A notebook asks for what it needs; what an earlier notebook would have made is m
 stage asks for the files of its direct inputs only, and loads a network when it works with it.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from torch import Tensor
 
+from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.cache import with_cache
 from iapc_lib.data.fingerprints import source_fingerprint, target_fingerprint
 from iapc_lib.data.layouts import (
@@ -24,6 +24,7 @@ from iapc_lib.data.layouts import (
     target_records,
 )
 from iapc_lib.data.miniature import write_world
+from iapc_lib.data.target_views import ViewsDataset
 from iapc_lib.files import atomic_path, file_hash, read_json, write_json, writing
 from iapc_lib.networks.checkpoints import load_network, load_ready, save_network
 from iapc_lib.networks.imagenet import imagenet_file
@@ -40,6 +41,11 @@ from iapc_lib.training.source import train_source
 
 
 def data(run: Run) -> dict[str, Path]:
+    """The roots of the run's `source` and `target`; see `data_roots`."""
+    return data_roots(run.config)
+
+
+def data_roots(config: RunConfig) -> dict[str, Path]:
     """The roots of the `source` and `target` data sets; the miniature's are drawn if missing.
 
     There is no `source` where a checkpoint is all that is left of it.
@@ -47,7 +53,6 @@ def data(run: Run) -> dict[str, Path]:
     Raises:
         FileError: the folder of the drawings cannot be written.
     """
-    config = run.config
     domains = ("source", "target") if config.source.layout else ("target",)
     roots = {domain: domain_root(config, domain) for domain in domains}
     mini = config.miniature
@@ -86,12 +91,29 @@ def labelled_source(run: Run) -> tuple[list[Record], list[Record]]:
     return records[:8], records[8:]
 
 
+def dev_records(run: Run) -> list[Record]:
+    """The labelled records of `dev`; none where the target has no such split."""
+    data(run)
+    return target_records(run.config, "dev", labels=True) if run.config.target.dev else []
+
+
 def monitored_records(run: Run) -> list[Record]:
     """The records of `dev` (with labels), or of `train` (without) where there is no `dev`."""
-    data(run)
-    if run.config.target.dev is None:
-        return target_records(run.config, "train", labels=False)
-    return target_records(run.config, "dev", labels=True)
+    return dev_records(run) or target_records(run.config, "train", labels=False)
+
+
+def first_batch(run: Run, images: int | None = None) -> dict[str, Tensor]:
+    """What the first update of IAPC sees, on the machine's device; see `ViewsDataset`.
+
+    Args:
+        run: open run folder.
+        images: of the batch, from its start; None: all.
+    """
+    config = run.config
+    records, labels = _training_data(run, ROWS["iapc"])
+    images = images or config.adaptation.batch_size
+    views = ViewsDataset(records, labels, config.views, config.class_set, config.seed, images)
+    return run.machine.to_device(next(iter(run.machine.load(views, images))))
 
 
 def network(run: Run, row: str) -> ReadyNetwork:

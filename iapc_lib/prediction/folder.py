@@ -1,9 +1,7 @@
 """Label maps, colours and overlays of a whole folder of photographs (`iapc predict`)."""
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from iapc_lib.classes import CITYSCAPES_ID_OF_TRAIN, colorize
-from iapc_lib.data.images import Mapped, read_image, write_train_ids
+from iapc_lib.data.images import read_image, write_train_ids
 from iapc_lib.data.layouts import DataError, image_paths, label_name
 from iapc_lib.files import FileError, atomic_path, read_json, write_json, writing
 from iapc_lib.networks.ready import ReadyNetwork
@@ -92,9 +90,8 @@ def predict_folder(
 
     def work() -> Iterator[str]:
         yield from problems
-        numbered = list(enumerate(path for path, _ in missing))
-        dataset = Mapped(numbered, partial(_read, settings=settings))
-        loader = ready.machine.load(dataset, batch_size, collate=list)
+        read = partial(_read, settings=settings)
+        loader = ready.machine.load(missing, batch_size, collate=read)
         done = len(paths) - len(missing)
         # No bar in a log file, where it would run into the lines about skipped files.
         with tqdm(
@@ -102,37 +99,38 @@ def predict_folder(
         ) as bar:
             for batch in loader:
                 for _, group in itertools.groupby(batch, key=_shapes):
-                    items = list(group)
-                    if items[0][2] is None:
-                        yield from (reason for _, reason, _ in items)
+                    words, tensors, pictures = zip(*group, strict=True)
+                    if tensors[0] is None:
+                        yield from words
                     else:
-                        inputs = [torch.stack(s) for s in zip(*(i[1] for i in items), strict=True)]
+                        inputs = [torch.stack(scale) for scale in zip(*tensors, strict=True)]
                         maps = class_maps(ready, inputs, settings)
-                        for (index, _, pixels), single in zip(items, maps, strict=True):
+                        for name, pixels, single in zip(words, pictures, maps, strict=True):
                             made = decide(single, pixels.shape[:2], settings, ready.classes)
-                            _write(out, missing[index][1], pixels, made, kinds, ids)
-                    bar.update(len(items))
+                            _write(out, name, pixels, made, kinds, ids)
+                    bar.update(len(words))
 
     return len(paths) + len(problems), work()
 
 
-def _read(numbered: tuple[int, Path], settings: PredictionSettings) -> tuple:
-    """(position, the tensors for the network, (H, W, 3) uint8 RGB).
+def _read(pairs: Sequence[tuple[Path, str]], settings: PredictionSettings) -> list[tuple]:
+    """Of every file and its name: (name, the tensors for the network, (H, W, 3) uint8 RGB).
 
-    Of an unreadable file it is (position, the reason, None).
+    Of an unreadable file it is (the reason, None, None).
     """
-    index, path = numbered
-    try:
-        image = read_image(path)
-    except DataError as error:
-        return index, str(error), None
-    return index, network_images(image, settings), np.asarray(image)
+    items = []
+    for path, name in pairs:
+        try:
+            image = read_image(path)
+            items.append((name, network_images(image, settings), np.asarray(image)))
+        except DataError as error:
+            items.append((str(error), None, None))
+    return items
 
 
-def _shapes(item) -> Any:
-    """Items of equal value can share a forward."""
-    index, tensors, pixels = item
-    return index if pixels is None else [tuple(t.shape) for t in tensors]
+def _shapes(item: tuple) -> list[torch.Size] | None:
+    """Items of equal value can share a forward; None: they were not read."""
+    return item[1] and [tensor.shape for tensor in item[1]]
 
 
 def _unique_names(names: list[str]) -> list[str]:

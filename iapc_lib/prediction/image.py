@@ -4,8 +4,6 @@ An image is resized so that its shorter side is that of the network's evaluation
 still too large for one forward goes through overlapping windows. Labels have the image's own size.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,18 +23,14 @@ WINDOW = 1025
 """Side of a window in pixels. One more than a multiple of 8, the network's stride: windows whose
 corners lie at multiples of 8 then share one grid of feature cells."""
 
-
 OVERLAP = 256
 """Pixels by which neighbouring windows overlap at least."""
-
 
 ONE_FORWARD = 2 * 1024 * 1024
 """Pixels up to which an image goes through the network in one piece."""
 
-
 AT_ONCE = 4 * 1024 * 1024
 """Pixels up to which a label map is decided in one piece; larger ones row by row."""
-
 
 LARGEST_ASPECT = 50
 """An image whose longer side is more than so many times its shorter one keeps its own size."""

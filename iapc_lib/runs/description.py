@@ -4,20 +4,16 @@ A folder is read as it lies there, whether its run is finished or not, and of wh
 was not recorded is missing or None.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from iapc_lib.config.errors import ConfigError
-from iapc_lib.config.presets import default_values, dotted, preset_path, read_record
-from iapc_lib.files import FileError, fingerprint
-from iapc_lib.runs.records import RunFolderError, notebook_error, read_object
+from iapc_lib.config.presets import default_values, dotted, preset_path
+from iapc_lib.files import FileError, fingerprint, read_json
+from iapc_lib.runs.records import notebook_error, read_run_record
 
 MACHINE = ("device", "processor", "threads", "system", "python")
 """Of a stage's provenance: where it was made."""
-
 
 SCORES = {"val": "scores", "dev": "dev_scores"}
 """Keys of `results.json` by split."""
@@ -42,10 +38,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
         RunFolderError: it is no run folder, or its `run.json` is damaged.
     """
     about = preset_path(folder)
-    try:
-        run = read_record(about)
-    except ConfigError as error:
-        raise RunFolderError(str(error)) from None
+    run = read_run_record(about)
     folder, problems = about.parent, []
     config, origin = run["config"], run.get("origin")
     records = {
@@ -100,7 +93,9 @@ def compare(first: str | Path, second: str | Path) -> dict[str, Any]:
     runs = [describe(folder) for folder in (first, second)]
     return {
         "runs": [run["folder"] for run in runs],
-        "parameters": _different(*(_values(run["parameters"]) for run in runs)),
+        "parameters": _different(
+            *({key: field["value"] for key, field in run["parameters"].items()} for run in runs)
+        ),
         "hardware": _different(*(run["hardware"] or {} for run in runs)),
         **{
             kind: _different(*(_merged(run[kind]) for run in runs))
@@ -118,10 +113,14 @@ def compare(first: str | Path, second: str | Path) -> dict[str, Any]:
 def _read(path: Path, problems: list[str]) -> dict[str, Any]:
     """A record; what cannot be read is a problem, and empty."""
     try:
-        return read_object(path)
+        value = read_json(path)
     except FileError as error:
         problems.append(str(error))
         return {}
+    if not isinstance(value, dict):
+        problems.append(f"{path}: cannot be read (it holds no object)")
+        return {}
+    return value
 
 
 def _rows(scores: Any) -> list[Any]:
@@ -143,6 +142,10 @@ def _parameters(config: Mapping[str, Any], origin: Mapping[str, str] | None) -> 
 
 def _stage(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     made = record["provenance"]
+    machine = {key: made[key] for key in MACHINE if key in made}
+    hardware = (made.get("config") or {}).get("hardware") or {}
+    if "precision" in hardware:  # it may change between two starts, and can move a number
+        machine["precision"] = hardware["precision"]
     kept = {k: v for k, v in record.items() if k not in ("stage", "facts", "provenance")}
     return {
         "stage": name,
@@ -150,14 +153,8 @@ def _stage(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
         **kept,
         "code": made.get("code"),
         "packages": made.get("packages"),
-        "machine": {key: made[key] for key in MACHINE if key in made} | _how_it_ran(made),
+        "machine": machine,
     }
-
-
-def _how_it_ran(made: Mapping[str, Any]) -> dict[str, Any]:
-    """What may change from one start of a run to the next, and can move a number."""
-    hardware = (made.get("config") or {}).get("hardware") or {}
-    return {key: hardware[key] for key in ("precision",) if key in hardware}
 
 
 def _distinct(stages: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -179,10 +176,6 @@ def _notebooks(
             "seconds": records.get(f"notebook_{path.stem}", {}).get("seconds"),
             "error": notebook_error(_read(path, problems)),
         }
-
-
-def _values(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {key: field["value"] for key, field in parameters.items()}
 
 
 def _merged(groups: list[dict[str, Any]]) -> dict[str, Any]:

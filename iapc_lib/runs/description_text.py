@@ -1,7 +1,5 @@
 """`description.describe` and `description.compare` as text, for `iapc show` and `iapc diff`."""
 
-from __future__ import annotations
-
 import json
 import re
 import textwrap

@@ -14,8 +14,6 @@ results.json              the scores
 .made                     Snakemake's mark that its job for this folder is done
 """
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,21 +25,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from iapc_lib.config.errors import ConfigError
-from iapc_lib.config.presets import (
-    RECORD,
-    dotted,
-    load_config,
-    load_with_origin,
-    read_record,
-    with_defaults,
-)
+from iapc_lib.config.presets import RECORD, dotted, load_config, load_with_origin, with_defaults
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.files import read_json, write_json
 from iapc_lib.machine.device import Machine, prepare_machine
 from iapc_lib.machine.memory import PeakMemory
 from iapc_lib.paths import project_root, resolve
 from iapc_lib.runs.provenance import provenance
-from iapc_lib.runs.records import RUN_FORMAT, RunFolderError
+from iapc_lib.runs.records import RUN_FORMAT, RunFolderError, read_run_record
 
 LOCK_WAIT_SECONDS = 15.0
 
@@ -182,7 +173,9 @@ def open_run(
         "origin": {key: place for key, place in origin.items() if key in dotted(described)},
     }
     if about.exists():
-        before, now = dotted(_parameters(about)), dotted(described)
+        recorded = with_defaults(read_run_record(about)["config"])
+        recorded.pop("hardware", None)
+        before, now = dotted(recorded), dotted(described)
         changes = [
             f"{key} is {now.get(key)!r}, there {before.get(key)!r}"
             for key in {**before, **now}
@@ -205,15 +198,6 @@ def open_run(
     return Run(folder, config)
 
 
-def _parameters(about: Path) -> dict[str, Any]:
-    """The configuration in a `run.json`, without `hardware`."""
-    try:
-        fields = with_defaults(read_record(about)["config"])
-    except ConfigError as error:
-        raise RunFolderError(str(error)) from None
-    return {key: value for key, value in fields.items() if key != "hardware"}
-
-
 def read_run(folder: str | Path) -> Run:
     """Opens an existing run folder with the configuration that it was made with.
 
@@ -221,10 +205,7 @@ def read_run(folder: str | Path) -> Run:
         RunFolderError: it is no run folder, or its configuration is of another version.
     """
     about = resolve(folder) / RECORD
-    try:
-        fields = read_record(about)["config"]
-    except ConfigError as error:
-        raise RunFolderError(str(error)) from None
+    fields = read_run_record(about)["config"]
     try:
         return Run(about.parent, load_config(fields))
     except ConfigError as error:

@@ -1,7 +1,5 @@
 """What is written with every result: which code, parameters, versions and machine made it."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import importlib.metadata

@@ -1,15 +1,12 @@
-"""What a run folder's records say: finished stages, results, executed notebooks.
-
-`run.json` itself is read by `config.presets.read_record`, for it may stand for a preset.
-"""
-
-from __future__ import annotations
+"""What a run folder's records say: its run, finished stages, results, executed notebooks."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from iapc_lib.files import FileError, read_json
+from iapc_lib.config.errors import ConfigError
+from iapc_lib.config.presets import read_record
+from iapc_lib.files import FileError
 
 RUN_FORMAT = 1
 """Of `run.json`."""
@@ -21,16 +18,16 @@ class RunFolderError(FileError):
     """A run folder that cannot be used as asked; the message names it and says what to do."""
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A record: a JSON object.
+def read_run_record(about: Path) -> dict[str, Any]:
+    """A `run.json`; see `presets.read_record`, which reads it where it stands for a preset.
 
     Raises:
-        FileError: the file is damaged, or holds something else.
+        RunFolderError: it is not there, cannot be read, or is not the record of a run.
     """
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise FileError(f"{path}: cannot be read (it holds no object)")
-    return value
+    try:
+        return read_record(about)
+    except ConfigError as error:
+        raise RunFolderError(str(error)) from None
 
 
 def notebook_error(notebook: Mapping[str, Any]) -> str | None:

@@ -4,8 +4,6 @@ Files are linked, not copied, where the disk can; nothing is ever written throug
 because every file of a run folder is replaced as a whole.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

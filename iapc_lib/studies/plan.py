@@ -1,7 +1,5 @@
 """A study: scenarios x seeds x variants, as `papermill_runs/Snakefile` runs them."""
 
-from __future__ import annotations
-
 import json
 import os.path
 from collections.abc import Iterable, Mapping
@@ -10,16 +8,15 @@ from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from iapc_lib.config.errors import ConfigError, error_line
+from iapc_lib.config.errors import ConfigError, checked
 from iapc_lib.config.presets import dotted, load_config, read_variant, read_yaml, variant_path
 from iapc_lib.config.run_config import SHARED_FIELDS
 from iapc_lib.method.settings import Count, Section, Seed
-from iapc_lib.paths import project_root, resolve
+from iapc_lib.paths import resolve, shown_path
 
 Place = Annotated[str, AfterValidator(os.path.expanduser)]
-
 
 OF_THE_STUDY = ("scenario", "seed", "variant")
 """Fields of a run that its study chooses."""
@@ -54,11 +51,7 @@ class Study(Section):
     def variant_paths(self) -> dict[str, str]:
         """Name of a variant -> its file."""
         paths = [variant_path(variant) for variant in self.variants]
-        root = project_root()
-        return {
-            path.stem: str(path.relative_to(root) if path.is_relative_to(root) else path)
-            for path in paths
-        }
+        return {path.stem: shown_path(path) for path in paths}
 
     @property
     def changes(self) -> str:
@@ -79,17 +72,7 @@ def read_study(study: str | Path | Mapping[str, Any]) -> Study:
     fields = study if isinstance(study, Mapping) else read_yaml(resolve(study))
     if not isinstance(fields, Mapping):
         raise ConfigError(f"{study}: describes no study (it has no keys)")
-    try:
-        study = Study.model_validate({k: v for k, v in fields.items() if v is not None})
-    except ValidationError as error:
-        wrong = {e["loc"][0] for e in error.errors() if e["type"] != "too_short"}
-        lines = [
-            error_line("study", e, Study)
-            for e in error.errors()
-            # A list whose items are wrong counts as empty.
-            if e["type"] != "too_short" or e["loc"][0] not in wrong
-        ]
-        raise ConfigError("\n".join(lines)) from None
+    study = checked(Study, {k: v for k, v in fields.items() if v is not None}, "study")
     overrides = dotted(study.overrides)
     problems = []
     if chosen_here := _overlapping(overrides, OF_THE_STUDY):

@@ -3,8 +3,6 @@
 The tables over what was read are those of `tables`.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,10 +22,8 @@ from iapc_lib.studies.plan import Study, read_study
 MIOU = ("miou", "miou_19", "miou_16", "miou_13", "miou_11")
 """Columns of means over classes; `miou` is over the classes of the run."""
 
-
 CLASS_PREFIX = "IoU "
 """Of the columns of single classes."""
-
 
 COLUMNS = (
     *("scenario", "seed", "key", "title", *MIOU, "folder"),

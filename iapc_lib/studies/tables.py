@@ -4,8 +4,6 @@ All take the rows of `reading.read_runs`, and return tables with the index (scen
 order of those rows. All numbers are in per cent, or in points (differences of per cent).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Adaptation: what it trains on, and how it steps (method.md, 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from iapc_lib.data.layouts import Record
 from iapc_lib.data.target_views import ViewsDataset
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.method.optimizer import make_optimizer
-from iapc_lib.method.step import Forward, Networks, adaptation_step
+from iapc_lib.method.step import Forward, Networks, adaptation_step, clean_forward, descend
 from iapc_lib.networks.weights import weights_hash
 from iapc_lib.rows import Row
 from iapc_lib.runs.folder import Run
@@ -85,7 +83,11 @@ def update(
     """
     networks, optimizer = state.networks, state.optimizer
     if row.update in BASELINES:
-        return {"loss": BASELINES[row.update](networks, optimizer, batch, config, forward)}
+        loss = BASELINES[row.update](networks, batch, config, forward)
+        descend(optimizer, loss)
+        if config.fidelity.clean_forward:
+            clean_forward(networks.student, batch["clean"], forward)
+        return {"loss": loss.detach()}
     made = adaptation_step(
         networks, optimizer, batch, state.absence, config.step_settings, forward, state.prototypes
     )

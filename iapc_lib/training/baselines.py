@@ -1,6 +1,8 @@
-"""Updates of the rows that the method is compared with: one function each."""
+"""Losses of the rows that the method is compared with: one function each.
 
-from __future__ import annotations
+All take the networks, a batch as `step.adaptation_step` takes it, the configuration of the run and
+what runs a network; each returns a scalar with a gradient. All else is as in IAPC.
+"""
 
 from collections.abc import Mapping
 
@@ -12,84 +14,56 @@ from iapc_lib.classes import IGNORE
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.method.deeplab import upsample
 from iapc_lib.method.losses import information_maximization_loss
-from iapc_lib.method.step import Forward, Networks, clean_forward, descend
+from iapc_lib.method.step import Forward, Networks
 
 
-def self_training_step(
-    networks: Networks,
-    optimizer: torch.optim.Optimizer,
-    batch: Mapping[str, Tensor],
-    config: RunConfig,
-    forward: Forward,
-    threshold: float | None = None,
+def self_training_loss(
+    networks: Networks, batch: Mapping[str, Tensor], config: RunConfig, forward: Forward
 ) -> Tensor:
-    """Plain cross-entropy with the pseudo-labels, all else as in IAPC.
+    """Plain cross-entropy with the pseudo-labels, its mean over the labelled pixels."""
+    return _cross_entropy(networks, batch, batch["label"], forward)
 
-    Args:
-        networks, optimizer, batch, forward: as in `step.adaptation_step`.
-        config: of the run.
-        threshold: only pixels count of which the source network, on its own view, is at least so
-            sure (largest probability, within 0..1); None: all.
 
-    Returns:
-        The loss, a detached scalar.
+def confident_self_training_loss(
+    networks: Networks, batch: Mapping[str, Tensor], config: RunConfig, forward: Forward
+) -> Tensor:
+    """`self_training_loss` where the source network is sure.
+
+    Only pixels count whose largest probability, by the source network on its own view, is at least
+    `adaptation.confidence_threshold`.
     """
     labels = batch["label"]
-    size = labels.shape[1:]
-    if threshold is not None:
-        with torch.no_grad():
-            source_logits = forward(networks.source, batch["rescaled"]).logits
-            confidence = upsample(source_logits, size).softmax(dim=1).amax(dim=1)
-        labels = labels.where(confidence >= threshold, IGNORE)
-    logits = forward(networks.student, batch["augmented"]).logits
-    summed = F.cross_entropy(upsample(logits, size), labels, ignore_index=IGNORE, reduction="sum")
-    loss = summed / (labels != IGNORE).sum().clamp(min=1)
-    return _move(networks, optimizer, loss, batch, config, forward)
+    with torch.no_grad():
+        source_logits = forward(networks.source, batch["rescaled"]).logits
+        confidence = upsample(source_logits, labels.shape[1:]).softmax(dim=1).amax(dim=1)
+    sure = confidence >= config.adaptation.confidence_threshold
+    return _cross_entropy(networks, batch, labels.where(sure, IGNORE), forward)
 
 
-def confident_self_training_step(
-    networks: Networks,
-    optimizer: torch.optim.Optimizer,
-    batch: Mapping[str, Tensor],
-    config: RunConfig,
-    forward: Forward,
+def entropy_loss(
+    networks: Networks, batch: Mapping[str, Tensor], config: RunConfig, forward: Forward
 ) -> Tensor:
-    """`self_training_step` with the threshold `adaptation.confidence_threshold`."""
-    threshold = config.adaptation.confidence_threshold
-    return self_training_step(networks, optimizer, batch, config, forward, threshold)
+    """TENT (Wang et al., ICLR 2021): the mean entropy of the predictions, in nats.
 
-
-def entropy_step(
-    networks: Networks,
-    optimizer: torch.optim.Optimizer,
-    batch: Mapping[str, Tensor],
-    config: RunConfig,
-    forward: Forward,
-) -> Tensor:
-    """TENT (Wang et al., ICLR 2021): minimises the entropy of the predictions.
-
-    Needs no pseudo-labels. `optimizer` holds BatchNorm's weights and biases alone, see
-    `rows.Row.trains`; arguments as in `self_training_step`.
-
-    Returns:
-        The mean entropy, a detached scalar in nats.
+    Needs no pseudo-labels. The optimiser moves BatchNorm's scale and shift alone, see
+    `rows.Row.trains`.
     """
     logits = forward(networks.student, batch["plain"]).logits
     log_probabilities = upsample(logits, batch["label"].shape[1:]).log_softmax(dim=1)
-    loss = information_maximization_loss(log_probabilities)
-    return _move(networks, optimizer, loss, batch, config, forward)
+    return information_maximization_loss(log_probabilities)
 
 
-def _move(networks, optimizer, loss, batch, config, forward) -> Tensor:
-    descend(optimizer, loss)
-    if config.fidelity.clean_forward:
-        clean_forward(networks.student, batch["clean"], forward)
-    return loss.detach()
+def _cross_entropy(
+    networks: Networks, batch: Mapping[str, Tensor], labels: Tensor, forward: Forward
+) -> Tensor:
+    logits = upsample(forward(networks.student, batch["augmented"]).logits, labels.shape[1:])
+    summed = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    return summed / (labels != IGNORE).sum().clamp(min=1)
 
 
 BASELINES = {
-    "entropy": entropy_step,
-    "self_training": self_training_step,
-    "confident_self_training": confident_self_training_step,
+    "entropy": entropy_loss,
+    "self_training": self_training_loss,
+    "confident_self_training": confident_self_training_loss,
 }
-"""Name of an update (`rows.Row.update`) -> its function."""
+"""Name of an update (`rows.Row.update`) -> its loss."""

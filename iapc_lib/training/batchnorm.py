@@ -1,7 +1,5 @@
 """BatchNorm statistics of the unlabelled target."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 
@@ -9,7 +7,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from iapc_lib.classes import CLASS_SETS
+from iapc_lib.classes import ALL_19
 from iapc_lib.config.sections import Evaluation
 from iapc_lib.data.images import ImageDataset
 from iapc_lib.data.layouts import Record
@@ -25,7 +23,7 @@ def recompute_batchnorm(
 
     Args:
         network: is left as it is.
-        records: target images; labels in them are not used.
+        records: target images, without labels.
         config: `bn_batches` batches of `bn_batch_size` images, spread over `records`.
         machine: that computes.
     """
@@ -36,13 +34,10 @@ def recompute_batchnorm(
             module.momentum = None  # a plain mean over all batches
     wanted = min(len(records), config.bn_batches * config.bn_batch_size)
     positions = [i * len(records) // wanted for i in range(wanted)]
-    unlabelled = [Record(r.name, r.image, None, r.layout) for r in records]
-    dataset = ImageDataset(unlabelled, config.image_size, CLASS_SETS[19])
-    for batch in tqdm(
-        machine.load(dataset, config.bn_batch_size, positions, collate=list),
-        desc="BatchNorm statistics",
-    ):
-        machine.forward(network, torch.stack([item["image"] for item in batch]))
+    dataset = ImageDataset(records, config.image_size, ALL_19)
+    loader = machine.load(dataset, config.bn_batch_size, positions)
+    for batch in tqdm(loader, desc="BatchNorm statistics"):
+        machine.forward(network, batch["image"])
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1

@@ -1,10 +1,7 @@
 """Prototypes that a run keeps from update to update: where they start (paper's Table IV)."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -27,7 +24,7 @@ def dataset_prototypes(
 
     Args:
         memory: the memory network at the start; a copy of it sees whole images in train mode.
-        records: target images; labels in them are not used.
+        records: target images, without labels.
         config: of the run; gives sizes.
         machine: that computes.
 
@@ -35,14 +32,12 @@ def dataset_prototypes(
         (K, D): per class, the mean of the images' class means over the images that have it.
     """
     memory = copy.deepcopy(memory).train()
-    unlabelled = [replace(record, label=None) for record in records]
-    dataset = ImageDataset(unlabelled, config.views.image_size, config.class_set)
+    dataset = ImageDataset(records, config.views.image_size, config.class_set)
     total = count = 0
-    loader = machine.load(dataset, config.adaptation.batch_size, collate=list)
+    loader = machine.load(dataset, config.adaptation.batch_size)
     for batch in tqdm(loader, desc="Prototypes of the data set"):
         heartbeat()
-        images = torch.stack([item["image"] for item in batch])
-        means = memory_prototypes(machine.forward(memory, images), config.views.image_size)
+        means = memory_prototypes(machine.forward(memory, batch["image"]), config.views.image_size)
         total, count = total + means.sum(dim=0), count + means.any(dim=2).sum(dim=0)
     return total / count.clamp(min=1)[:, None]
 

@@ -8,11 +8,9 @@ history's entries as they arise, and `history_NAME.json` is the whole of it once
 done. Nothing is ever read back from the logs, so they change no number of a run.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -33,34 +31,19 @@ class TrainingLog:
     Args:
         run: open run folder.
         name: of the training: `source`, or a row of the results.
+        step: the next one.
+        history: entries of the steps before.
 
     Raises:
         FileError: a log cannot be written (no permission, disk full).
     """
 
-    def __init__(self, run: Run, name: str):
-        self.lines_path = run.path("logs", f"{name}.jsonl")
-        self.events_folder = run.path("logs", "tensorboard", name)
-        self._lines = self._events = None
-
-    def __enter__(self) -> TrainingLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for opened in (self._lines, self._events):
-            if opened is not None:
-                opened.close()
-
-    def begin(self, step: int, history: Sequence[Mapping[str, Any]]) -> None:
-        """Opens the log where a training begins or goes on.
-
-        Args:
-            step: the next one.
-            history: entries of the steps before.
-        """
+    def __init__(self, run: Run, name: str, step: int, history: Sequence[Mapping[str, Any]]):
         # It takes seconds to import, which a reader of results should not wait for.
         from torch.utils.tensorboard import SummaryWriter
 
+        self.lines_path = run.path("logs", f"{name}.jsonl")
+        self.events_folder = run.path("logs", "tensorboard", name)
         with atomic_path(self.lines_path) as temporary:
             temporary.write_text("".join(map(_line, history)))
         with writing(self.lines_path):
@@ -73,6 +56,13 @@ class TrainingLog:
             )
             for entry in () if known else history:
                 self._draw(entry)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._events.close()
 
     def write(
         self, entry: Mapping[str, Any], pictures: Mapping[str, np.ndarray] | None = None

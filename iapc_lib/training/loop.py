@@ -4,8 +4,6 @@ It starts or goes on, looks at how far the training is, sets the rates, updates,
 finite, remembers and saves. What is trained, and how, it is told.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -88,45 +86,46 @@ def train(
         StallError: a step took longer than `hardware.stall_seconds`.
     """
     wanted = getattr(run.config, training.section)
-    stall = StallWatch(training.title, run.config.hardware.stall_seconds)
-    with stall, TrainingLog(run, training.log) as log:
+    with StallWatch(training.title, run.config.hardware.stall_seconds) as stall:
         saved = SavedState(run, training.name, training.section, state, training.made_from)
         start = saved.restore(wanted.steps)
-        log.begin(start, state.history)
-        if begin is not None:
-            begin()
+        with TrainingLog(run, training.log, start, state.history) as log:
+            if begin is not None:
+                begin()
 
-        def remember(entry: dict[str, Any], pictures: Mapping[str, np.ndarray] | None = None):
-            state.history.append(entry)
-            log.write(entry, pictures)
+            def remember(
+                entry: dict[str, Any], pictures: Mapping[str, np.ndarray] | None = None
+            ) -> None:
+                state.history.append(entry)
+                log.write(entry, pictures)
 
-        def look_at(step: int) -> None:
-            stall.phase(step, "looking at the score")
-            found, pictures = look(step)
-            remember({"step": step, "watched": found}, pictures)
+            def look_at(step: int) -> None:
+                stall.phase(step, "looking at the score")
+                found, pictures = look(step)
+                remember({"step": step, "watched": found}, pictures)
 
-        positions = range(start * wanted.batch_size, wanted.steps * wanted.batch_size)
-        loader = run.machine.load(dataset, wanted.batch_size, positions)
-        stall.phase(start, "loading its batch")
-        bar = tqdm(loader, training.title.capitalize(), initial=start, total=wanted.steps)
-        for step, batch in enumerate(bar, start=start):
-            if look is not None and step % look_every == 0:
-                look_at(step)
-            stall.phase(step, "computing")
-            body_rate, head_rate = set_learning_rate(state.optimizer, wanted.optimizer, step)
-            numbers = _one_transfer(update(run.machine.to_device(batch)))
-            if broken := list(_not_finite(numbers)):
-                raise saved.diverged(step, ", ".join(broken))
-            rates = {"learning_rate": body_rate, "learning_rate_head": head_rate}
-            remember({"step": step, **numbers, **rates})
-            if step % 10 == 0:
-                bar.set_postfix(loss=f"{numbers['loss']:.3f}")
-            stall.phase(step, "saving its state")
-            saved.save_if_due(step + 1)
-            stall.phase(step + 1, "loading its batch")
-        saved.require_finite(wanted.steps)
-        if look is not None:
-            look_at(wanted.steps)
+            positions = range(start * wanted.batch_size, wanted.steps * wanted.batch_size)
+            loader = run.machine.load(dataset, wanted.batch_size, positions)
+            stall.phase(start, "loading its batch")
+            bar = tqdm(loader, training.title.capitalize(), initial=start, total=wanted.steps)
+            for step, batch in enumerate(bar, start=start):
+                if look is not None and step % look_every == 0:
+                    look_at(step)
+                stall.phase(step, "computing")
+                body_rate, head_rate = set_learning_rate(state.optimizer, wanted.optimizer, step)
+                numbers = _one_transfer(update(run.machine.to_device(batch)))
+                if broken := list(_not_finite(numbers)):
+                    raise saved.diverged(step, ", ".join(broken))
+                rates = {"learning_rate": body_rate, "learning_rate_head": head_rate}
+                remember({"step": step, **numbers, **rates})
+                if step % 10 == 0:
+                    bar.set_postfix(loss=f"{numbers['loss']:.3f}")
+                stall.phase(step, "saving its state")
+                saved.save_if_due(step + 1)
+                stall.phase(step + 1, "loading its batch")
+            saved.require_finite(wanted.steps)
+            if look is not None:
+                look_at(wanted.steps)
     return state.history
 
 

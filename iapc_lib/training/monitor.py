@@ -1,7 +1,5 @@
 """What is looked at while a student adapts: its score on `dev`, predictions, and snapshots."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -107,6 +105,12 @@ class Monitor:
             path = self.run.path("snapshots", self.row.name, f"{name}_{step:06d}.safetensors")
             what = f"{name} of {self.row.name} after {step} updates"
             save_network(path, network, self.run.config, what=what)
+
+
+def dev_curve(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """What a history has of mIoU on `dev`, in per cent: (step, score); empty without a `dev`."""
+    looks = [entry for entry in history if "dev_miou" in entry.get("watched", {})]
+    return [(look["step"], look["watched"]["dev_miou"]) for look in looks]
 
 
 def _picture(place: int, step: int) -> str:

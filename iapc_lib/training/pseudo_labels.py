@@ -4,12 +4,10 @@ Soft-max maps at several scales, each with its mirrored twin, are summed at the 
 the class with the largest sum is the pseudo-label of the pixel, with no threshold (method.md, 2).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,13 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from iapc_lib.config.sections import PseudoLabels
-from iapc_lib.data.images import (
-    Mapped,
-    read_original,
-    resize_image,
-    to_tensor,
-    write_train_ids,
-)
+from iapc_lib.data.images import read_original, resize_image, to_tensor, write_train_ids
 from iapc_lib.data.layouts import Record, label_name
 from iapc_lib.files import atomic_path
 from iapc_lib.method.deeplab import upsample
@@ -104,8 +96,7 @@ def write_pseudo_labels(
         folder: where the PNGs go, see `pseudo_label_path`.
     """
     missing = [r for r in records if not pseudo_label_path(folder, r).exists()]
-    dataset = Mapped(missing, partial(_read_scaled, config=config))
-    loader = ready.machine.load(dataset, 1, collate=_only_item)
+    loader = ready.machine.load(missing, 1, collate=partial(_read_scaled, config=config))
     bar = tqdm(
         loader,
         desc="Pseudo-labels",
@@ -119,9 +110,8 @@ def write_pseudo_labels(
             write_train_ids(temporary, made.label)
 
 
-def _read_scaled(record: Record, config: PseudoLabels) -> tuple[list[Tensor], tuple[int, int]]:
-    return scaled_images(read_original(record), config)
-
-
-def _only_item(items: list) -> Any:
-    return items[0]
+def _read_scaled(
+    records: list[Record], config: PseudoLabels
+) -> tuple[list[Tensor], tuple[int, int]]:
+    """`scaled_images` of a batch of one record."""
+    return scaled_images(read_original(records[0]), config)

@@ -1,7 +1,5 @@
 """Saving and restoring an unfinished training, so that a killed run goes on bit for bit."""
 
-from __future__ import annotations
-
 import shlex
 import time
 from collections.abc import Iterator, Mapping
@@ -40,7 +38,6 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict) -> None:
 
 STATE_FORMAT = 2
 """Of the saved states; the parts of one of another format would not fit."""
-
 
 SAVE_EVERY_SECONDS = 10.0
 SAVE_PAUSE = 20.0  # at least so many times the duration of the last save

@@ -1,7 +1,5 @@
 """The source network: supervised training on the rendered images (method.md, 13)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

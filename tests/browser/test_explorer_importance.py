@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from iapc_lib.classes import IGNORE, NAMES, colorize
-from iapc_lib.explorers.importance import facts as trust
+from iapc_lib.explorers.importance.facts import (
+    DEFINITIONS,
+    correctness_picture,
+    importance_of,
+    shown_range,
+)
 from iapc_lib.explorers.parts import shade
 from iapc_lib.method.importance import importance_map
 from tests.browser.views import eventually, numbers
@@ -23,25 +28,23 @@ class Setting(NamedTuple):
     definition: str = "logits"
     labelling: str = "source prediction"
     threshold: float = 0.3
-    exponent: float = 1.0
 
 
 SETTINGS = [
     Setting(),
     Setting(threshold=0.62),
-    Setting(definition="probabilities", threshold=0.62, exponent=2.5),
-    Setting(1, "first", threshold=0.4, exponent=0.5),
+    Setting(definition="probabilities", threshold=0.62),
+    Setting(1, "first", threshold=0.4),
     Setting(1, "second", "pseudo-label", 0.85),
-    Setting(0, "entropy", "pseudo-label", 0.2, 3.0),
-    Setting(0, "logits", "pseudo-label", 0.5, 1.5),
+    Setting(0, "entropy", "pseudo-label", 0.2),
+    Setting(0, "logits", "pseudo-label", 0.5),
 ]
 
 
 def set_controls(view, gallery, setting: Setting) -> None:
     view.choose("picture", gallery.pictures[setting.picture].name)
-    view.choose("importance", trust.DEFINITIONS[setting.definition])
+    view.choose("importance", DEFINITIONS[setting.definition])
     view.choose("labels", setting.labelling)
-    view.slide("exponent", f"{setting.exponent:g}")
     view.slide("threshold", f"{setting.threshold:g}")
 
 
@@ -53,13 +56,12 @@ class Expected:
         self.logits = gallery.source_logits(setting.picture)
         self.labels = self.shown.pseudo_label
         if setting.labelling == "source prediction":
-            self.labels = gallery.train_ids(self.logits.argmax(dim=0))
+            self.labels = gallery.source.train_ids(self.logits.argmax(dim=0))
         if setting.definition == "entropy":
-            self.importance = trust.importance_of(self.logits, "entropy")
+            self.importance = importance_of(self.logits, "entropy")
         else:
             self.importance = importance_map(self.logits[None], setting.definition)[0].numpy()
-        self.weight = np.sign(self.importance) * np.abs(self.importance) ** setting.exponent
-        self.kept = self.weight >= setting.threshold
+        self.kept = self.importance >= setting.threshold
 
     def shares(self) -> dict[str, list[float]]:
         """By class: pixels, and in per cent: kept, right of the kept and of the dropped ones."""
@@ -81,7 +83,7 @@ class Expected:
 def test_pictures_and_shares_follow_every_control(view, gallery, setting):
     set_controls(view, gallery, setting)
     expected = Expected(gallery, setting)
-    name, definition = expected.shown.name, trust.DEFINITIONS[setting.definition]
+    name, definition = expected.shown.name, DEFINITIONS[setting.definition]
     pixels, colors, kept = (
         expected.shown.pixels,
         colorize(expected.labels),
@@ -91,13 +93,11 @@ def test_pictures_and_shares_follow_every_control(view, gallery, setting):
     prediction = view.picture(f"{setting.labelling} of {name}: ")
     prediction.expect_pixels(np.where(kept, colors, colors // 4))
     assert f" {1 - kept.mean():.1%} " in prediction.alt
-    importance = view.picture(
-        f"importance by {definition} with exponent {setting.exponent:g} of {name}"
-    )
-    importance.expect_pixels(shade(expected.weight, *trust.weight_range(expected.weight)))
-    assert f"mean {expected.weight.mean():.2f}" in importance.alt
+    importance = view.picture(f"importance by {definition} of {name}")
+    importance.expect_pixels(shade(expected.importance, *shown_range(expected.importance)))
+    assert f"mean {expected.importance.mean():.2f}" in importance.alt
     view.picture(f"{setting.labelling} of {name}, right (blue)").expect_pixels(
-        trust.verdict_picture(expected.shown, expected.labels, expected.kept)
+        correctness_picture(expected.shown, expected.labels, expected.kept)
     )
 
     def look() -> None:

@@ -16,6 +16,7 @@ from iapc_lib.explorers.prototypes.facts import (
 )
 from iapc_lib.explorers.prototypes.plane import Drawing, draw, project
 from iapc_lib.explorers.terms import terms_seen
+from iapc_lib.method.objective import TERMS
 from tests.browser.views import eventually, numbers
 
 NOTEBOOK = "notebooks/explorers/prototypes.ipynb"
@@ -91,23 +92,31 @@ def expect_pixel(view, gallery, contrast: Contrast, pixel: tuple[int, int]) -> N
 
     def look() -> None:
         box = view.widget(where)
-        assert f"in feature cell {facts.cell[0]}, {facts.cell[1]}" in box.inner_text()
-        assert dict(view.table("these two")) == {
+        cell = contrast.cells[pixel]
+        row, column = divmod(cell, contrast.similarity.shape[2])
+        assert f"in feature cell {row}, {column}" in box.inner_text()
+        assert dict(view.table("these two")[1:]) == {
             "nearest prototype": class_name(facts.nearest),
             "pseudo-label": class_name(facts.pseudo_label),
             "these two": "agree" if facts.agree else "disagree",
             "student's prediction": class_name(facts.predicted),
-            "true class": class_name(facts.label),
+            "true class": class_name(contrast.picture.label[pixel]),
         }
         bars = view.widget("cosine similarity to the prototype of")
-        found = view.rows(bars.locator("table"))
+        _, *found = view.rows(bars.locator("table"))
         present = contrast.present
         assert [name for name, _ in found] == [NAMES[t] for t in contrast.train_ids[present]]
         similarity = [float(value) for _, value in found]
-        assert similarity == pytest.approx(facts.similarity[present].tolist(), abs=6e-4)
+        expected = contrast.similarity.flatten(1)[present, cell].tolist()
+        assert similarity == pytest.approx(expected, abs=6e-4)
         assert bars.locator("b", has_text=class_name(facts.nearest)).count()
         expected = [
-            [term.name.replace("_", ""), f"{term.weight:g}", "yes" if term.seen else "no", term.why]
+            [
+                TERMS[term.name].replace("_", ""),
+                f"{term.weight:g}",
+                "yes" if term.seen else "no",
+                term.why,
+            ]
             for term in terms_seen(facts, gallery.losses)
         ]
         assert view.table("what it wants, or why not")[1:] == expected

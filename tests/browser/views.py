@@ -214,11 +214,11 @@ class View:
         return self.control(description).locator(".widget-readout").inner_text()
 
     def table(self, heading: str) -> list[list[str]]:
-        """Texts of a table's cells, row by row, by any text in it; empty cells are left out."""
-        return self.rows(self.root.locator("table", has_text=heading))
+        """Texts of a widget's table, row by row, by any text in it; empty cells are left out."""
+        return self.rows(self.root.locator(".widget-html-content table", has_text=heading))
 
     def rows(self, table: Locator) -> list[list[str]]:
-        """Texts of a table's cells, row by row; empty ones, which hold bars, are left out."""
+        """Texts of a table's cells, row by row; empty ones are left out."""
         return table.evaluate(
             """table => [...table.rows].map(
                 row => [...row.cells].map(cell => cell.innerText.trim()).filter(text => text))"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from PIL import Image
 
 from iapc_lib.classes import (
     ALL_19,
+    CITYSCAPES_ID_OF_TRAIN,
     CITYSCAPES_TO_TRAIN,
     GTA5_TO_TRAIN,
+    IGNORE,
     NAMES,
     SYNTHIA_13,
     SYNTHIA_16,
@@ -23,9 +26,11 @@ from iapc_lib.classes import (
 from iapc_lib.config.sections import Views
 from iapc_lib.data.images import (
     ImageDataset,
+    read_example,
     read_image,
     read_label,
     read_train_ids,
+    truth_of,
     write_train_ids,
 )
 from iapc_lib.data.layouts import DataError, Record, domain_root, source_records, target_records
@@ -78,6 +83,20 @@ def test_label_refusals_name_the_file_and_the_reason(pair):
     pair.label.unlink()
     with pytest.raises(DataError, match="label.png: no such file"):
         read_label(pair)
+
+
+def test_examples_show_what_is_known_of_the_truth(pair):
+    terrain = CITYSCAPES_ID_OF_TRAIN[NAMES.index("terrain")]
+    Image.fromarray(np.array([[7] * 4 + [terrain] * 4] * 6, np.uint8)).save(pair.label)
+    image, truth = read_example(pair, SYNTHIA_16)  # which has no terrain
+    assert image.size == (8, 6)
+    assert (truth[:, :4] == 0).all() and (truth[:, 4:] == IGNORE).all()
+    _, truth = read_example(replace(pair, label=None), SYNTHIA_16)
+    assert truth.shape == (6, 8) and (truth == IGNORE).all()
+    records = [pair, replace(pair, label=None)]
+    known, unknown = (truth_of(item) for item in ImageDataset(records, (3, 4), SYNTHIA_16))
+    assert known.dtype == unknown.dtype and known.shape == unknown.shape == (6, 8)
+    assert (known[:, :4] == 0).all() and (unknown == IGNORE).all()
 
 
 def test_synthia_labels_must_be_the_16_bit_files(tmp_path):
@@ -166,6 +185,25 @@ def test_training_data_is_a_function_of_seed_and_position(tiny_run, tmp_path):
     views = [ViewsDataset(records, labels, config.views, ALL_19, 0, 10)[7] for _ in range(2)]
     assert all(torch.equal(views[0][key], views[1][key]) for key in views[0])
     assert set(views[0]) == {"plain", "rescaled", "augmented", "clean", "label"}
+
+
+def test_notebooks_see_the_first_batch_of_the_adaptation(tiny_run):
+    config = tiny_run.config
+    records, labels = stages.pseudo_labels(tiny_run)
+    views = ViewsDataset(records, labels, config.views, config.class_set, config.seed, 2)
+    batch = stages.first_batch(tiny_run)
+    assert len(batch["label"]) == config.adaptation.batch_size == 2
+    for name, tensor in batch.items():
+        assert torch.equal(tensor, torch.stack([views[0][name], views[1][name]]))
+    assert torch.equal(stages.first_batch(tiny_run, 1)["plain"], batch["plain"][:1])
+
+
+def test_a_target_without_dev_has_no_labelled_records_to_look_at(tiny_run):
+    assert [record.label is None for record in stages.dev_records(tiny_run)] == [False, False]
+    target = tiny_run.config.target.model_copy(update={"dev": None})
+    tiny_run.config = tiny_run.config.model_copy(update={"target": target})
+    assert stages.dev_records(tiny_run) == []
+    assert all(record.label is None for record in stages.monitored_records(tiny_run))
 
 
 def test_too_few_images_are_refused(tiny_run):

@@ -14,6 +14,7 @@ from iapc_lib.classes import ALL_19, CLASS_SETS, CLASSES, SYNTHIA_16
 from iapc_lib.data.images import read_label, to_channels
 from iapc_lib.data.layouts import Record
 from iapc_lib.evaluation.scores import count_pairs, scores
+from iapc_lib.evaluation.tables import iou_table
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,13 @@ def test_sixteen_classes_leave_out_pixels_of_the_other_three():
 
 def test_no_pixel_at_all_is_no_score():
     assert scores(torch.zeros(19, 19), ALL_19)["miou"] is None
+
+
+def test_without_labels_the_table_has_its_rows_and_no_number():
+    names = ["road", "car"]
+    made = {"classes": names, "variant": None, "scores": {}, "unlabelled": {"source_only": {}}}
+    table = iou_table(made)
+    assert list(table.columns) == ["mIoU", *names] and list(table.index) == ["source only"]
+    assert table.isna().all(axis=None)
+    made["scores"] = {"iapc": {"miou": 30.0, "iou": {"road": 60.0, "car": None}}}
+    assert iou_table(made).loc["IAPC", ["mIoU", "road"]].tolist() == [30, 60]

@@ -1,35 +1,39 @@
-"""The adaptation explorer and its static twin show what the library's own functions say."""
+"""The adaptation explorer and its page show what the library's own functions say."""
 
 from __future__ import annotations
 
-import io
+import re
 import shutil
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from iapc_lib.classes import IGNORE, colorize
 from iapc_lib.data.images import to_tensor
-from iapc_lib.evaluation.scores import predict_labels
-from iapc_lib.explorers.adaptation import facts as trajectory
 from iapc_lib.explorers.adaptation.explorer import AdaptationExplorer
-from iapc_lib.explorers.adaptation.facts import look_at, nearest_step, picture_scores
-from iapc_lib.explorers.adaptation.views import available_views, draw_view
+from iapc_lib.explorers.adaptation.facts import (
+    loss_curve,
+    nearest_step,
+    picture_at_step,
+    picture_scores,
+    update_at,
+)
 from iapc_lib.explorers.gallery import Gallery, open_gallery
 from iapc_lib.explorers.line_chart import Curve, line_chart
 from iapc_lib.explorers.parts import class_name
-from iapc_lib.explorers.terms import TERM_NAMES
-from iapc_lib.figures.explore_adaptation import adaptation_view
 from iapc_lib.files import read_json
 from iapc_lib.method.objective import iapc_losses
-from iapc_lib.method.step import Networks
-from iapc_lib.networks.checkpoints import load_network
+from iapc_lib.method.prototypes import memory_prototypes
+from iapc_lib.networks.checkpoints import load_ready
+from iapc_lib.rows import ROWS
 from iapc_lib.runs.folder import Run, open_run
+from iapc_lib.training.monitor import dev_curve
 from tests.conftest import PRESETS, tiny_overrides
+from tests.explorers.reading import expect_page, rows, shown, words
+
+ADAPTED = [name for name, row in ROWS.items() if row.update]
 
 
 @pytest.fixture(scope="module")
@@ -58,39 +62,37 @@ def gallery(run) -> Gallery:
 @pytest.fixture(scope="module")
 def plain(run) -> Gallery:
     """The same pictures with plain self-training, which has no memory network."""
-    return open_gallery(run, method="self_training")
+    return open_gallery(run, row="self_training")
 
 
-def shown(picture, right: bool = False) -> np.ndarray:
-    """(H, W, 3) uint8 that a `PixelImage` shows."""
-    return np.asarray(Image.open(io.BytesIO(picture.right_png if right else picture.png)))
+def snapshot(run: Run, row: str, name: str, step: int):
+    """A network of the run, as it was kept."""
+    path = run.path("snapshots", row, f"{name}_{step:06d}.safetensors")
+    return load_ready(path, run.machine, run.config)
 
 
-def student_labels(run: Run, gallery: Gallery, method: str, picture: int, step: int):
+def student_labels(run: Run, gallery: Gallery, row: str, picture: int, step: int):
     """Train ids (H, W) of a snapshot, by the library's own prediction."""
-    path = run.path("snapshots", method, f"student_{step:06d}.safetensors")
     image = to_tensor(gallery.pictures[picture].pixels)[None]
-    network = load_network(path, run.config)[0]
-    channels = predict_labels(run.machine, network, image, gallery.size)[0].numpy()
-    return gallery.classes.train_id_of_channel[channels]
+    return snapshot(run, row, "student", step).predict_train_ids(image, gallery.size)[0]
 
 
-def test_look_has_the_students_prediction_and_its_scores(run, gallery):
+def test_a_picture_at_a_step_has_the_students_prediction_and_its_scores(run, gallery):
     for step in gallery.steps:
-        look, picture = look_at(gallery, 1, step), gallery.pictures[1]
-        assert (look.student == student_labels(run, gallery, "iapc", 1, step)).all()
+        now, picture = picture_at_step(gallery, 1, step), gallery.pictures[1]
+        assert (now.student == student_labels(run, gallery, "iapc", 1, step)).all()
         known = picture.label != IGNORE
-        right = (look.student == picture.label)[known].mean()
-        assert look.right == pytest.approx(right)
-        assert look.agreement == pytest.approx((look.student == picture.pseudo_label).mean())
-    assert (look_at(gallery, 1, 0).student != look.student).any()
+        right = (now.student == picture.label)[known].mean()
+        assert now.right == pytest.approx(right)
+        assert now.agreement == pytest.approx((now.student == picture.pseudo_label).mean())
+    assert (picture_at_step(gallery, 1, 0).student != now.student).any()
 
 
 def test_scores_are_intersection_over_union(gallery):
     picture = gallery.pictures[0]
     miou, iou = picture_scores(gallery, picture.pseudo_label, picture.label)
     known, values = picture.label != IGNORE, {}
-    for train_id in gallery.classes.train_ids:
+    for train_id in gallery.source.classes.train_ids:
         true, found = (
             labels[known] == train_id for labels in (picture.label, picture.pseudo_label)
         )
@@ -101,29 +103,23 @@ def test_scores_are_intersection_over_union(gallery):
 
 
 def test_terms_are_those_of_an_update_with_this_picture_alone(run, gallery):
-    step = gallery.steps[-1]
-    networks = Networks(gallery.source, run.machine)
-    for name in ("student", "memory"):
-        path = run.path("snapshots", "iapc", f"{name}_{step:06d}.safetensors")
-        getattr(networks, name).load_state_dict(load_network(path)[0].state_dict())
-    picture = gallery.pictures[0]
+    step, picture = gallery.steps[-1], gallery.pictures[0]
     image = to_tensor(picture.pixels)[None]
-    labels = gallery.classes.channel_of_train_id[picture.pseudo_label].astype(np.int64)
+    labels = gallery.source.classes.channel_of_train_id[picture.pseudo_label].astype(np.int64)
+    student, memory = (snapshot(run, "iapc", name, step) for name in ("student", "memory"))
+    for ready in (student, memory):
+        ready.network.train()
     with torch.no_grad():
-        outputs = [
-            run.machine.forward(network, image)
-            for network in (networks.student, networks.memory, networks.source)
-        ]
         terms = iapc_losses(
-            outputs[0],
-            outputs[1],
-            outputs[2].logits,
+            student.forward(image),
+            memory_prototypes(memory.forward(image), gallery.size),
+            gallery.source.forward(image).logits,
             torch.from_numpy(labels)[None],
-            torch.ones(len(gallery.classes)),
+            torch.ones(len(gallery.source.classes)),
             run.config.losses,
             run.config.fidelity,
         )
-    found = look_at(gallery, 0, step).terms
+    found = picture_at_step(gallery, 0, step).terms
     assert found["loss"] == pytest.approx(float(terms.total), rel=1e-4)
     for name, value in terms.weighted.items():
         assert found[name] == pytest.approx(float(value), rel=1e-4), name
@@ -134,55 +130,55 @@ def test_terms_are_those_of_an_update_with_this_picture_alone(run, gallery):
 def test_history_is_read_as_it_was_written(run, gallery):
     history = read_json(run.path("history_iapc.json"))
     losses = [entry["loss"] for entry in history if "loss" in entry]
-    curve = trajectory.loss_curve(gallery.history)
+    curve = loss_curve(gallery.history)
     assert [step for step, _ in curve] == list(range(6))
     assert curve[3][1] == pytest.approx(np.mean(losses[:4]))
-    assert trajectory.update_at(gallery.history, 2)["loss"] == losses[2]
-    assert trajectory.update_at(gallery.history, 6) == {}  # the end makes no update
+    assert update_at(gallery.history, 2)["loss"] == losses[2]
+    assert update_at(gallery.history, 6) == {}  # the end makes no update
     measured = [(e["step"], e["watched"]["dev_miou"]) for e in history if "watched" in e]
-    assert trajectory.dev_curve(gallery.history) == measured
-    assert trajectory.dev_curve([{"step": 0, "watched": {}}]) == []
+    assert dev_curve(gallery.history) == measured
+    assert dev_curve([{"step": 0, "watched": {}}]) == []
 
 
 def test_explorer_follows_its_controls(run, gallery):
     explorer = AdaptationExplorer(gallery)
     explorer.step.value = gallery.steps[-1]
-    look = look_at(gallery, 0, gallery.steps[-1])
-    assert (shown(explorer.student) == colorize(look.student)).all()
-    assert (shown(explorer.memory) == colorize(look.memory)).all()
+    now = picture_at_step(gallery, 0, gallery.steps[-1])
+    assert (shown(explorer.student) == colorize(now.student)).all()
+    assert (shown(explorer.memory) == colorize(now.memory)).all()
     assert (shown(explorer.viewed) == colorize(gallery.pictures[0].label)).all()
-    for number in (look.miou, 100 * look.right, 100 * look.agreement):
-        assert f">{number:.1f}<" in explorer.scores.value
-    assert f"{look.terms['loss']:.4f}" in explorer.terms.value
+    for number in (now.miou, 100 * now.right, 100 * now.agreement):
+        assert f" {number:.1f}" in words(explorer.scores.value)
+    assert f"{now.terms['loss']:.4f}" in explorer.terms.value
     assert f"at step {gallery.steps[-1]}: " in explorer.charts.value
     assert explorer.play.value == len(gallery.steps) - 1
 
     explorer.picture.value, explorer.step.value = 1, gallery.steps[2]
-    look = look_at(gallery, 1, gallery.steps[2])
+    now = picture_at_step(gallery, 1, gallery.steps[2])
     assert (shown(explorer.image) == gallery.pictures[1].pixels).all()
-    assert (shown(explorer.student) == colorize(look.student)).all()
-    update = trajectory.update_at(gallery.history, gallery.steps[2])
+    assert (shown(explorer.student) == colorize(now.student)).all()
+    update = update_at(gallery.history, gallery.steps[2])
     assert f"{update['importance_aware']:.4f}" in explorer.terms.value
     assert gallery.pictures[1].name in explorer.student.alt
     assert f"step {gallery.steps[2]}" in explorer.student.alt
-    assert explorer.progress.layout.visibility == "hidden"
+    assert explorer.status.value == ""
 
 
-@pytest.mark.parametrize("name", ["right and wrong", "mended and spoiled", "pseudo-label",
+@pytest.mark.parametrize("name", ["right and wrong", "corrected and broken", "pseudo-label",
                                   "agreement with the pseudo-label"])  # fmt: skip
 def test_views_mark_the_right_pixels(gallery, name):
     explorer = AdaptationExplorer(gallery)
     explorer.step.value, explorer.view.value = gallery.steps[-1], name
-    picture, first, look = gallery.pictures[0], explorer.looks[0], explorer.look
+    picture, first, now = gallery.pictures[0], explorer.by_step[0], explorer.now
     pixels, known = shown(explorer.viewed), picture.label != IGNORE
     if name == "pseudo-label":
         assert (pixels == colorize(picture.pseudo_label)).all()
         return
-    right, was_right = look.student == picture.label, first.student == picture.label
-    agree = look.student == picture.pseudo_label
+    right, was_right = now.student == picture.label, first.student == picture.label
+    agree = now.student == picture.pseudo_label
     blue, orange = {
         "right and wrong": (known & right, known & ~right),
-        "mended and spoiled": (known & right & ~was_right, known & was_right & ~right),
+        "corrected and broken": (known & right & ~was_right, known & was_right & ~right),
         "agreement with the pseudo-label": (agree, ~agree),
     }[name]
     red, blueness = pixels[..., 0].astype(int), pixels[..., 2].astype(int)
@@ -198,12 +194,12 @@ def test_pixel_is_followed_through_the_steps(gallery):
     explorer = AdaptationExplorer(gallery)
     explorer.viewed.picked = [5, 7]
     assert explorer.image.picked == explorer.student.picked == [5, 7]
-    rows = explorer.pixel.value.split("<tr>")[2:]
-    assert len(rows) == len(gallery.steps)
-    for row, (step, look) in zip(rows, explorer.looks.items(), strict=True):
-        assert f">{step}<" in row
-        names = [class_name(labels[5, 7]) for labels in (look.student, look.memory)]
-        assert row.index(names[0]) <= row.rindex(names[1])
+    heads, *found = rows(explorer.pixel.value)
+    assert heads == ["step", "student", "memory network"]
+    assert found == [
+        [str(step), class_name(now.student[5, 7]), class_name(now.memory[5, 7])]
+        for step, now in explorer.by_step.items()
+    ]
 
 
 def test_two_runs_are_compared_with_a_swipe(run, gallery, plain):
@@ -212,33 +208,56 @@ def test_two_runs_are_compared_with_a_swipe(run, gallery, plain):
     explorer.step.value = step = gallery.steps[-1]
     other = student_labels(run, plain, "self_training", 0, step)
     assert (shown(explorer.student, right=True) == colorize(other)).all()
-    assert (shown(explorer.student) == colorize(explorer.look.student)).all()
+    assert (shown(explorer.student) == colorize(explorer.now.student)).all()
     assert f"right other run, step {step}" in explorer.student.alt
     explorer.view.value = "difference of the two runs"
-    differ = (other != explorer.look.student).mean()
+    differ = (other != explorer.now.student).mean()
     assert f"{differ:.1%} (orange)" in explorer.viewed.alt
-    assert f"other run: {trajectory.dev_curve(plain.history)[-1][1]:.4g}" in explorer.charts.value
-    assert f"{look_at(plain, 0, step).miou:.1f}" in explorer.scores.value
+    assert f"other run: {dev_curve(plain.history)[-1][1]:.4g}" in explorer.charts.value
+    assert f"{picture_at_step(plain, 0, step).miou:.1f}" in explorer.scores.value
 
 
 def test_other_run_may_have_kept_other_steps(gallery, plain):
     sparse = replace(plain, steps=(0, gallery.steps[-1]))
     explorer = AdaptationExplorer(gallery, sparse)
     explorer.step.value = gallery.steps[1]
-    assert explorer.other_look.step == 0
+    assert explorer.other_now.step == 0
     assert nearest_step((0, 10, 20), 5) == 0
     assert nearest_step((0, 10, 20), 16) == 20
 
 
-def test_self_training_says_that_it_has_no_memory(plain):
-    explorer = AdaptationExplorer(plain)
-    explorer.step.value = plain.steps[1]
-    assert "no memory network" in explorer.captions[2].value
-    assert (shown(explorer.memory) == colorize(plain.pictures[0].pseudo_label)).all()
-    assert "memory network" not in explorer.pixel.value
-    update = trajectory.update_at(plain.history, plain.steps[1])
-    assert f"{update['loss']:.4f}" in explorer.terms.value
-    assert "this picture" not in explorer.terms.value
+@pytest.mark.parametrize("name", ADAPTED)
+def test_every_adapted_row_is_shown_at_every_step(run, name):
+    row, gallery = ROWS[name], open_gallery(run, row=name, number=1)
+    assert row.title in gallery.title and len(gallery.steps) == 7
+    explorer = AdaptationExplorer(gallery)
+    assert explorer.failures == [] and explorer.status.value == ""
+    for step in gallery.steps:
+        explorer.step.value = step
+        labels = student_labels(run, gallery, name, 0, step) if step else explorer.now.student
+        assert (shown(explorer.student) == colorize(labels)).all()
+        heads, *terms = rows(explorer.terms.value) or [[]]
+        update = update_at(gallery.history, step)
+        if row.memory:
+            said = words(explorer.captions[2].value)
+            assert said == f"memory network's prediction, step {step}"
+            assert len(terms) == 8 and "this picture" in heads
+        else:
+            # No memory network, no objective of five terms: what this row never had is not shown.
+            said = f"pseudo-label ({row.title} has no memory network)"
+            assert said in words(explorer.captions[2].value)
+            assert "memory network" not in explorer.pixel.value + explorer.terms.value
+            assert terms == ([["loss", f"{update['loss']:.4f}"]] if update else [])
+            picture = gallery.pictures[0]
+            assert (shown(explorer.memory) == colorize(picture.pseudo_label)).all()
+    note = f"{row.title} learns from {row.learns_from}"
+    assert (note in " ".join(gallery.notes)) != row.memory
+
+
+@pytest.mark.parametrize("name", [*(name for name in ROWS if name not in ADAPTED), "nothing"])
+def test_rows_that_nothing_adapts_are_refused(run, name):
+    with pytest.raises(ValueError, match=f"row '{name}': nothing is adapted there.* tent, "):
+        open_gallery(run, row=name)
 
 
 def test_other_pictures_are_refused(gallery):
@@ -255,25 +274,22 @@ def unlabelled(gallery: Gallery) -> Gallery:
 
 def test_no_score_is_invented_without_labels(gallery):
     blind = unlabelled(gallery)
-    look = look_at(blind, 0, blind.steps[-1])
-    assert (look.miou, look.iou, look.right) == (None, {}, None)
+    now = picture_at_step(blind, 0, blind.steps[-1])
+    assert (now.miou, now.iou, now.right) == (None, {}, None)
     explorer = AdaptationExplorer(blind)
     assert explorer.view.options == ("pseudo-label", "agreement with the pseudo-label")
     assert "no labels, hence no score" in explorer.scores.value
     assert "mIoU" not in explorer.scores.value + explorer.charts.value
     assert explorer.bars.value == ""
     assert "agrees with the pseudo-label" in explorer.scores.value
-    figure = adaptation_view(blind)
-    assert "no labels, hence no score" in {axes.get_title() for axes in all_axes(figure)}
-    plt.close(figure)
 
 
 def test_only_the_start_without_snapshots(gallery):
-    start = replace(gallery, steps=(0,), load_moment=None)
+    start = replace(gallery, steps=(0,), load_snapshot=None)
     explorer = AdaptationExplorer(start)
     assert explorer.step.disabled
     assert explorer.play.disabled
-    assert (shown(explorer.student) == colorize(look_at(gallery, 0, 0).student)).all()
+    assert (shown(explorer.student) == colorize(picture_at_step(gallery, 0, 0).student)).all()
 
 
 def test_damaged_snapshot_is_named_and_the_rest_is_shown(run, gallery, tmp_path):
@@ -284,13 +300,13 @@ def test_damaged_snapshot_is_named_and_the_rest_is_shown(run, gallery, tmp_path)
     explorer = AdaptationExplorer(open_gallery(copied))
     assert f"step {damaged}: " in explorer.status.value
     assert f"student_{damaged:06d}.safetensors" in explorer.status.value
-    assert damaged not in explorer.looks
+    assert damaged not in explorer.by_step
     explorer.step.value = damaged
     assert all("cannot be shown" in caption.value for caption in explorer.captions)
     assert explorer.scores.value == ""
     explorer.step.value = gallery.steps[1]
     assert (
-        shown(explorer.student) == colorize(look_at(gallery, 0, gallery.steps[1]).student)
+        shown(explorer.student) == colorize(picture_at_step(gallery, 0, gallery.steps[1]).student)
     ).all()
 
 
@@ -305,36 +321,34 @@ def test_line_chart_marks_and_says_the_value():
     assert line_chart("loss", [Curve("none", [], "#000")], 0) == ""
 
 
-def all_axes(figure) -> list[plt.Axes]:
-    return [axes for part in (figure, *figure.subfigs) for axes in part.axes]
-
-
-def test_static_twin_shows_the_same(gallery, plain):
+def test_page_shows_what_the_explorer_shows(gallery, plain):
     step = gallery.steps[2]
-    figure = adaptation_view(gallery, plain, picture=1, step=step, view="right and wrong")
-    look, other = look_at(gallery, 1, step), look_at(plain, 1, step)
-    drawn = {axes.get_title(): axes for axes in all_axes(figure)}
-    for title, labels in (
-        (f"student, step {step}", look.student),
-        (f"memory network, step {step}", look.memory),
-        (f"other run's student, step {step}", other.student),
-    ):
-        assert (drawn[title].images[0].get_array() == colorize(labels)).all()
-    marked = draw_view("right and wrong", gallery.pictures[1], look, look)
-    assert any(
-        axes.images and np.array_equal(axes.images[0].get_array(), marked.pixels)
-        for axes in drawn.values()
+    explorer = AdaptationExplorer(
+        gallery, plain, picture=1, step=step, view="right and wrong", pixel=(5, 7)
     )
-    bars = [bar.get_width() for bar in drawn[f"weighted loss terms, step {step}"].patches]
-    assert bars[:5] == pytest.approx([look.terms[name] for name in TERM_NAMES])
-    (line,) = [li for li in drawn["mIoU (%)"].lines if li.get_label() == "dev, this run"]
-    assert list(zip(*line.get_data(), strict=True)) == trajectory.dev_curve(gallery.history)
-    plt.close(figure)
+    explorer.student.split = 0.25
+    said = expect_page(explorer, explorer.pictures)
+    for part in (explorer.scores, explorer.terms, explorer.charts, explorer.pixel, explorer.bars):
+        assert words(part.value) in said
+    assert f"step: {step}" in said and "4th picture: right and wrong" in said
+    assert f"this run: {gallery.title}" in said and f"other run: {plain.title}" in said
+    # Both sides of the swipe, parted where it stands; the cross lies elsewhere.
+    marked, width = explorer.student.marked(), gallery.size[1]
+    scale = marked.shape[1] // width
+    found, border = marked[::scale, ::scale], width // 4
+    now, other = (colorize(one.student) for one in (explorer.now, explorer.other_now))
+    assert (found[30:, :border] == now[30:, :border]).all()
+    assert (found[30:, border:] == other[30:, border:]).all()
 
 
-def test_static_twin_names_what_there_is(gallery):
-    with pytest.raises(ValueError, match="step 77: the run kept 0, 1, 2"):
-        adaptation_view(gallery, step=77)
-    with pytest.raises(ValueError, match="view 'nothing': there are label"):
-        adaptation_view(gallery, view="nothing")
-    assert available_views(False, True)[-1] == "difference of the two runs"
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"step": 77}, "step 77: there are 0, 1, 2"),
+        ({"view": "nothing"}, "4th picture 'nothing': there are label, right and wrong"),
+        ({"view": "difference of the two runs"}, "there are label"),
+    ],
+)
+def test_what_there_is_not_is_refused(gallery, wrong, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        AdaptationExplorer(gallery, **wrong)

@@ -1,32 +1,39 @@
-"""The importance explorer and its static twin show what the library's own functions say."""
+"""The importance explorer and its page show what the library's own functions say."""
 
 from __future__ import annotations
 
-import html
-import io
 import math
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from iapc_lib.classes import CAMVID_11, IGNORE, NAMES, colorize
 from iapc_lib.config.sections import Hardware
 from iapc_lib.explorers.gallery import Gallery, Picture
-from iapc_lib.explorers.importance import facts as trust
 from iapc_lib.explorers.importance import words as text
 from iapc_lib.explorers.importance.explorer import ImportanceExplorer
-from iapc_lib.explorers.parts import BLUE, ORANGE, bar_cell, color_scale, shade
-from iapc_lib.figures.explore_importance import importance_view
+from iapc_lib.explorers.importance.facts import (
+    DEFINITIONS,
+    LABELLINGS,
+    WIDEST,
+    PixelImportance,
+    class_shares,
+    importance_of,
+    labels_of,
+    pixel_importance,
+    shown_range,
+)
+from iapc_lib.explorers.parts import BLUE, COLORS, ORANGE, color_scale, shade, table
 from iapc_lib.machine.device import prepare_machine
 from iapc_lib.method.deeplab import DeepLabV2, upsample
 from iapc_lib.method.importance import importance_map
 from iapc_lib.method.losses import entropy_map
 from iapc_lib.method.settings import Fidelity, Model
+from iapc_lib.networks.ready import ReadyNetwork
 from tests.conftest import noise
+from tests.explorers.reading import expect_page, rows, shown, words
 
 H, W = 48, 80
 TRAIN_IDS = np.array(CAMVID_11.train_ids)
@@ -53,9 +60,7 @@ def a_gallery(labelled: bool = True, importance: str = "logits") -> Gallery:
     return Gallery(
         "two streets",
         [a_picture(number, labelled) for number in range(2)],
-        CAMVID_11,
-        prepare_machine(Hardware(device="cpu")),
-        network,
+        ReadyNetwork(network, CAMVID_11, prepare_machine(Hardware(device="cpu"))),
         fidelity=Fidelity(importance=importance),
     )
 
@@ -70,21 +75,6 @@ def explorer(gallery) -> ImportanceExplorer:
     return ImportanceExplorer(gallery)
 
 
-def pixels_of(picture) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(picture.png)))
-
-
-def words(markup: str) -> str:
-    """What is read of HTML."""
-    return re.sub(r"\s+", " ", html.unescape(re.sub("<[^>]*>", " ", markup))).strip()
-
-
-def rows(markup: str) -> list[list[str]]:
-    """The cells of a table's rows that have text, without its head."""
-    found = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in markup.split("<tr>")[2:]]
-    return [[words(cell) for cell in row if words(cell)] for row in found]
-
-
 def logits_of(*pixel: float) -> torch.Tensor:
     """A picture (3, 1, 1) of one pixel's logits."""
     return torch.tensor(pixel)[:, None, None]
@@ -97,72 +87,63 @@ def logits_of(*pixel: float) -> torch.Tensor:
 def test_importance_is_the_librarys(gallery, kind):
     logits = gallery.source_logits(0)
     np.testing.assert_array_equal(
-        trust.importance_of(logits, kind), importance_map(logits[None], kind)[0]
+        importance_of(logits, kind), importance_map(logits[None], kind)[0]
     )
 
 
 def test_entropy_is_turned_round_and_normalised():
     even, sure = logits_of(1.0, 1.0, 1.0), logits_of(60.0, 0.0, 0.0)
-    assert trust.importance_of(even, "entropy").item() == pytest.approx(0, abs=1e-4)
-    assert trust.importance_of(sure, "entropy").item() == 1
+    assert importance_of(even, "entropy").item() == pytest.approx(0, abs=1e-4)
+    assert importance_of(sure, "entropy").item() == 1
     halves = torch.tensor([0.5, 0.25, 0.25]).log()[:, None, None]
     expected = 1 - 1.5 * math.log(2) / math.log(3)
-    assert trust.importance_of(halves, "entropy").item() == pytest.approx(expected, abs=1e-4)
+    assert importance_of(halves, "entropy").item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_every_definition_has_a_name():
-    assert set(trust.DEFINITIONS) == {*KINDS, "entropy"}
+    assert set(DEFINITIONS) == {*KINDS, "entropy"}
 
 
-def test_exponent_keeps_order_and_sign():
-    importance = np.array([-2.0, -0.5, 0.0, 0.5, 1.0, 3.0])
-    np.testing.assert_allclose(trust.weight_of(importance, 2), [-4, -0.25, 0, 0.25, 1, 9])
-    np.testing.assert_allclose(trust.weight_of(importance, 1), importance)
-    np.testing.assert_allclose(trust.weight_of(importance, 0), [-1, -1, 1, 1, 1, 1])
-    halved = trust.weight_of(importance, 0.5)
-    assert np.isfinite(halved).all() and (np.diff(halved) > 0).all()
-
-
-def test_range_is_0_to_1_unless_weights_lie_beyond():
+def test_range_is_0_to_1_unless_values_lie_beyond():
     inside = np.linspace(0.2, 0.7, 1000)
-    assert trust.weight_range(inside) == (0, 1)
-    assert trust.weight_range(np.append(inside, [1e6, np.inf, np.nan])) == (0, 1)  # a handful
-    assert trust.weight_range(np.linspace(-0.5, 1.5, 1001)) == pytest.approx((-0.5, 1.5))
-    assert trust.weight_range(np.linspace(-90, 90, 1001)) == trust.WIDEST
-    assert trust.weight_range(np.full(4, np.nan)) == (0, 1)
+    assert shown_range(inside) == (0, 1)
+    assert shown_range(np.append(inside, [1e6, np.inf, np.nan])) == (0, 1)  # a handful
+    assert shown_range(np.linspace(-0.5, 1.5, 1001)) == pytest.approx((-0.5, 1.5))
+    assert shown_range(np.linspace(-90, 90, 1001)) == WIDEST
+    assert shown_range(np.full(4, np.nan)) == (0, 1)
 
 
 def test_labels_are_the_prediction_or_the_pseudo_label(gallery):
-    logits = gallery.machine.forward(gallery.source, gallery._images(1)).logits
+    logits = gallery.source.forward(gallery._images(1)).logits
     expected = TRAIN_IDS[upsample(logits, (H, W))[0].argmax(dim=0)]
-    np.testing.assert_array_equal(trust.labels_of(gallery, 1, "source prediction"), expected)
-    assert trust.labels_of(gallery, 1, "pseudo-label") is gallery.pictures[1].pseudo_label
+    np.testing.assert_array_equal(labels_of(gallery, 1, "source prediction"), expected)
+    assert labels_of(gallery, 1, "pseudo-label") is gallery.pictures[1].pseudo_label
 
 
 def test_shares_by_hand():
     labels = np.array([[0, 0, 0, 0], [2, 2, 10, IGNORE]], np.uint8)
     truth = np.array([[0, 2, 0, IGNORE], [2, 2, IGNORE, 0]], np.uint8)
     kept = np.array([[1, 1, 0, 1], [0, 0, 1, 0]], bool)
-    whole, road, building, sky, nothing = trust.class_shares(labels, kept, truth)
+    whole, road, building, sky, nothing = class_shares(labels, kept, truth)
     # Judged are the three first pixels of row 0 and the two first of row 1.
     assert whole == (None, 8, 0.5, 1 / 2, 1.0)
     assert road == (0, 4, 0.75, 1 / 2, 1.0)
     assert building[:3] == (2, 2, 0.0) and math.isnan(building[3]) and building[4] == 1
     assert sky[:3] == (10, 1, 1.0) and math.isnan(sky[3]) and math.isnan(sky[4])
     assert nothing[:3] == (IGNORE, 1, 0.0) and math.isnan(nothing[4])
-    unlabelled = trust.class_shares(labels, kept, None)
+    unlabelled = class_shares(labels, kept, None)
     assert [share[:3] for share in unlabelled] == [
         share[:3] for share in (whole, road, building, sky, nothing)
     ]
     assert all(math.isnan(rate) for share in unlabelled for rate in share[3:])
 
 
-@pytest.mark.parametrize("labelling", trust.LABELLINGS)
+@pytest.mark.parametrize("labelling", LABELLINGS)
 def test_shares_are_counts_of_pixels(gallery, labelling):
-    picture, labels = gallery.pictures[0], trust.labels_of(gallery, 0, labelling)
-    kept = trust.importance_of(gallery.source_logits(0), "first") >= 0.3
+    picture, labels = gallery.pictures[0], labels_of(gallery, 0, labelling)
+    kept = importance_of(gallery.source_logits(0), "first") >= 0.3
     judged = (labels != IGNORE) & (picture.label != IGNORE)
-    for share in trust.class_shares(labels, kept, picture.label):
+    for share in class_shares(labels, kept, picture.label):
         own = np.ones((H, W), bool) if share.train_id is None else labels == share.train_id
         assert share.pixels == own.sum()
         assert share.kept == pytest.approx(kept[own].mean())
@@ -174,10 +155,9 @@ def test_shares_are_counts_of_pixels(gallery, labelling):
 
 def test_a_pixels_numbers_are_those_of_the_maps(gallery):
     logits, pixel = gallery.source_logits(0), (5, 7)
-    for kind in trust.DEFINITIONS:
-        importance = trust.importance_of(logits, kind)
-        weight = trust.weight_of(importance, 1.5)
-        facts = trust.pixel_trust(gallery, 0, pixel, importance, weight, weight >= 0.4)
+    for kind in DEFINITIONS:
+        importance = importance_of(logits, kind)
+        facts = pixel_importance(gallery, 0, pixel, importance)
         order = logits[:, 5, 7].argsort(descending=True)[:2]
         assert facts.classes == tuple(TRAIN_IDS[order])
         assert facts.logits == tuple(logits[order, 5, 7].tolist())
@@ -185,17 +165,14 @@ def test_a_pixels_numbers_are_those_of_the_maps(gallery):
         assert facts.probabilities == pytest.approx(probabilities[order].tolist())
         entropy = entropy_map(logits[None].log_softmax(dim=1))[0, 5, 7].item()
         assert facts.entropy == pytest.approx(entropy)
-        assert facts.importance == importance[pixel] and facts.weight == weight[pixel]
-        assert facts.kept == (weight[pixel] >= 0.4)
-        assert facts.pseudo_label == gallery.pictures[0].pseudo_label[pixel]
-        assert facts.label == gallery.pictures[0].label[pixel]
+        assert facts.importance == importance[pixel]
 
 
 # What is said
 
 
-def facts(**changes) -> trust.PixelTrust:
-    made = trust.PixelTrust((0, 2), (5.0, 2.0), (0.8, 0.1), 0.7, 0.6, 0.6, True, 0, 2)
+def facts(**changes) -> PixelImportance:
+    made = PixelImportance((0, 2), (5.0, 2.0), (0.8, 0.1), 0.7, 0.6)
     return made._replace(**changes)
 
 
@@ -230,11 +207,8 @@ def test_odd_logit_ratios_are_explained():
 
 
 def test_decision_shows_the_comparison():
-    assert text.decision(facts(), 1, 0.3) == "I = 0.600 ≥ 0.30: stays"
-    falls = facts(weight=0.36, kept=False)
-    assert text.decision(falls, 2, 0.5) == "weight = 0.600^2 = 0.360 < 0.50: falls out"
-    negative = facts(importance=-3.0, weight=-9.0, kept=False)
-    assert text.decision(negative, 2, 0) == "weight = −3.000^2 = −9.000 < 0.00: falls out"
+    assert text.decision(0.6, 0.3, True) == "I = 0.600 ≥ 0.30: stays"
+    assert text.decision(-3.0, 0, False) == "I = −3.000 < 0.00: falls out"
 
 
 def test_a_close_race_is_shown_with_the_digits_that_decide_it():
@@ -255,42 +229,41 @@ def test_small_numbers_keep_their_digits():
 # The explorer
 
 
-def expect_everything(explorer, picture, kind, labelling, threshold, exponent):
+def expect_everything(explorer, picture, kind, labelling, threshold):
     """All pictures and numbers are those of the library for these settings."""
-    shown, logits = explorer.gallery.pictures[picture], explorer.gallery.source_logits(picture)
+    seen, logits = explorer.gallery.pictures[picture], explorer.gallery.source_logits(picture)
     if kind == "entropy":
         entropy = entropy_map(logits[None].log_softmax(dim=1))[0].numpy()
         importance = np.clip(1 - entropy / np.log(11), 0, 1)
     else:
         importance = importance_map(logits[None], kind)[0].numpy()
-    weight = np.sign(importance) * np.abs(importance) ** exponent
-    kept = weight >= threshold
+    kept = importance >= threshold
     predicted = TRAIN_IDS[logits.argmax(dim=0)].astype(np.uint8)
-    labels = predicted if labelling == "source prediction" else shown.pseudo_label
+    labels = predicted if labelling == "source prediction" else seen.pseudo_label
 
     def dark(pixels):
         return np.where(kept[..., None], pixels, pixels // 4)
 
-    np.testing.assert_array_equal(pixels_of(explorer.image), dark(shown.pixels))
-    np.testing.assert_array_equal(pixels_of(explorer.prediction), dark(colorize(labels)))
-    low, high = trust.weight_range(weight)
-    difference = pixels_of(explorer.importance).astype(int) - shade(weight, low, high)
+    np.testing.assert_array_equal(shown(explorer.image), dark(seen.pixels))
+    np.testing.assert_array_equal(shown(explorer.prediction), dark(colorize(labels)))
+    low, high = shown_range(importance)
+    difference = shown(explorer.importance).astype(int) - shade(importance, low, high)
     assert np.abs(difference).max() <= 3  # one step of the colour map, by rounding
     assert f"{kept.mean():.1%} of it stays" in words(explorer.captions[1].value)
     assert f"{1 - kept.mean():.1%} of its pixels fall out" in explorer.image.alt
-    judged = (labels != IGNORE) & (shown.label != IGNORE)
-    judged_right = (labels == shown.label)[judged & kept]
+    judged = (labels != IGNORE) & (seen.label != IGNORE)
+    judged_right = (labels == seen.label)[judged & kept]
     assert judged_right.size  # or this test would see little
     right = judged_right.mean()
-    assert f"{right:.1%} of those that stay are right" in explorer.verdict.alt
+    assert f"{right:.1%} of those that stay are right" in explorer.correct.alt
     assert f"{right:.1%} right" in words(explorer.captions[3].value)
-    table = {row[0]: row[1:] for row in rows(explorer.shares.value)}
+    table = {row[0]: row[1:] for row in rows(explorer.shares.value)[1:]}
     assert set(table) == {"all classes", *map(name_of, np.unique(labels))}
     for name, cells in table.items():
         own = np.array([name_of(t) == name for t in range(256)])[labels] | (name == "all classes")
         wanted = [str(own.sum()), f"{kept[own].mean():.1%}"]
         for stays in (kept, ~kept):
-            of = (labels == shown.label)[own & judged & stays]
+            of = (labels == seen.label)[own & judged & stays]
             wanted.append(f"{of.mean():.1%}" if of.size else "none")
         assert cells == wanted, name
 
@@ -302,24 +275,21 @@ def name_of(train_id: int) -> str:
 def test_opens_with_the_runs_own_definition():
     explorer = ImportanceExplorer(a_gallery(importance="second"))
     assert explorer.definition.value == "second"
-    expect_everything(explorer, 0, "second", "source prediction", 0.3, 1)
+    expect_everything(explorer, 0, "second", "source prediction", 0.3)
 
 
-@pytest.mark.parametrize("kind", trust.DEFINITIONS)
+@pytest.mark.parametrize("kind", DEFINITIONS)
 def test_every_control_changes_pictures_and_numbers(explorer, kind):
-    expect_everything(explorer, 0, "logits", "source prediction", 0.3, 1)
+    expect_everything(explorer, 0, "logits", "source prediction", 0.3)
     explorer.definition.value = kind
-    expect_everything(explorer, 0, kind, "source prediction", 0.3, 1)
+    expect_everything(explorer, 0, kind, "source prediction", 0.3)
     explorer.threshold.value = 0.1
-    expect_everything(explorer, 0, kind, "source prediction", 0.1, 1)
-    explorer.exponent.value = 0.5
-    expect_everything(explorer, 0, kind, "source prediction", 0.1, 0.5)
+    expect_everything(explorer, 0, kind, "source prediction", 0.1)
     explorer.picture.value = 1
-    expect_everything(explorer, 1, kind, "source prediction", 0.1, 0.5)
+    expect_everything(explorer, 1, kind, "source prediction", 0.1)
     explorer.labelling.value = "pseudo-label"
-    expect_everything(explorer, 1, kind, "pseudo-label", 0.1, 0.5)
-    assert trust.DEFINITIONS[kind] in explorer.importance.alt
-    assert "exponent 0.5" in explorer.importance.alt
+    expect_everything(explorer, 1, kind, "pseudo-label", 0.1)
+    assert DEFINITIONS[kind] in explorer.importance.alt
     assert explorer.prediction.alt.startswith("pseudo-label of street 1.png")
 
 
@@ -327,27 +297,27 @@ def test_threshold_0_keeps_all_of_a_bounded_importance_and_1_next_to_nothing(exp
     explorer.definition.value = "probabilities"
     explorer.threshold.value = 0
     assert explorer.kept.all()
-    np.testing.assert_array_equal(pixels_of(explorer.image), explorer.shown.pixels)
-    assert rows(explorer.shares.value)[0][-1] == "none"
+    np.testing.assert_array_equal(shown(explorer.image), explorer.shown.pixels)
+    assert rows(explorer.shares.value)[1][-1] == "none"
     explorer.threshold.value = 1
     assert not explorer.kept.any()
-    assert "none of those that stay are right" in explorer.verdict.alt
+    assert "none of those that stay are right" in explorer.correct.alt
 
 
-def test_verdict_colours_say_what_is_right(gallery, explorer):
+def test_colours_say_what_is_right(gallery, explorer):
     explorer.threshold.value = 0
-    labels, truth = trust.labels_of(gallery, 0, "source prediction"), gallery.pictures[0].label
-    shown = pixels_of(explorer.verdict).astype(int)
+    labels, truth = labels_of(gallery, 0, "source prediction"), gallery.pictures[0].label
+    found = shown(explorer.correct).astype(int)
     known = (truth != IGNORE) & explorer.kept
     for where, color in (
         (known & (labels == truth), BLUE),
         (known & (labels != truth), ORANGE),
     ):
         assert where.any()
-        expected = 0.25 * gallery.pictures[0].pixels[where] + 0.75 * np.array(color)
-        np.testing.assert_allclose(shown[where], expected, atol=0.51)
+        expected = 0.3 * gallery.pictures[0].pixels[where] + 0.7 * np.array(color)
+        np.testing.assert_allclose(found[where], expected, atol=0.51)
     unknown = (truth == IGNORE) & explorer.kept
-    np.testing.assert_array_equal(shown[unknown], gallery.pictures[0].pixels[unknown])
+    np.testing.assert_array_equal(found[unknown], gallery.pictures[0].pixels[unknown])
 
 
 def test_a_logit_ratio_beyond_0_to_1_widens_map_and_slider():
@@ -371,14 +341,10 @@ def test_a_logit_ratio_beyond_0_to_1_widens_map_and_slider():
     assert "1 − (−4.000) / (−1.000) = −3.000 Negative" in words(explorer.pixel.value)
     explorer.image.picked = [12, 0]
     assert "1 − (−1.000) / 2.000 = 1.500 Above 1" in words(explorer.pixel.value)
-    explorer.exponent.value = 2
-    assert explorer.threshold.max == 2  # the widest, for 1.5 ** 2 is more
-    assert "weight = 1.500^2 = 2.250 ≥ 1.20: stays" in words(explorer.pixel.value)
-    explorer.exponent.value = 1
     explorer.definition.value = "first"
     assert (explorer.threshold.min, explorer.threshold.max) == (0, 1)
     assert explorer.threshold.value == 1  # as far as the slider goes
-    np.testing.assert_array_equal(explorer.kept, explorer.weight >= 1)
+    np.testing.assert_array_equal(explorer.kept, explorer.values >= 1)
 
 
 def test_picking_in_one_picture_marks_all_and_explains(gallery, explorer):
@@ -392,10 +358,10 @@ def test_picking_in_one_picture_marks_all_and_explains(gallery, explorer):
         first, second = logits[:, row, column].topk(2).values.tolist()
         importance = importance_map(logits[None])[0, row, column].item()
         digits = re.search(r"I = 1 − z₂ / z₁ = 1 − (\S+) / (\S+) = (\S+)", said).groups()
-        shown = [float(number.strip("()").replace("−", "-")) for number in digits]
-        assert shown == pytest.approx([second, first, importance], abs=6e-4)
+        numbers = [float(number.strip("()").replace("−", "-")) for number in digits]
+        assert numbers == pytest.approx([second, first, importance], abs=6e-4)
         order = logits[:, row, column].argsort(descending=True)[:2]
-        (_, name, *_), (_, other, *_) = rows(explorer.pixel.value)
+        _, (_, name, *_), (_, other, *_) = rows(explorer.pixel.value)
         assert (name, other) == tuple(NAMES[t] for t in TRAIN_IDS[order])
         assert f"pseudo-label: {name_of(gallery.pictures[0].pseudo_label[row, column])}" in said
         assert f"true class: {name_of(gallery.pictures[0].label[row, column])}" in said
@@ -425,9 +391,9 @@ def test_without_labels_it_says_so_and_shows_the_rest():
     assert text.NO_LABELS in explorer.shares.value
     assert "right of those" not in explorer.shares.value
     assert "true class: not known, no labels" in words(explorer.pixel.value)
-    assert explorer._verdict_box.layout.display == "none" and not explorer.verdict.png
-    labels = trust.labels_of(explorer.gallery, 0, "source prediction")
-    for name, pixels, share in rows(explorer.shares.value):
+    assert explorer.frames[3].layout.display == "none" and not explorer.correct.png
+    labels = labels_of(explorer.gallery, 0, "source prediction")
+    for name, pixels, share in rows(explorer.shares.value)[1:]:
         own = np.array([name_of(t) == name for t in range(256)])[labels]
         own |= name == "all classes"
         assert (pixels, share) == (str(own.sum()), f"{explorer.kept[own].mean():.1%}")
@@ -451,10 +417,23 @@ def test_names_are_escaped():
 # Parts
 
 
-def test_bar_runs_from_0_to_the_value():
-    assert "left:0.0%;width:25.0%" in bar_cell(0.25)
-    assert "left:25.0%;width:25.0%" in bar_cell(-0.5, (-1, 1))
-    assert "left:50.0%;width:50.0%" in bar_cell(7.0, (-1, 1))
+def test_bars_run_from_0_to_the_value():
+    def ends(values, low, high):
+        """Where bars begin and end, in per cent of their cell, of which 40 on the left hold them."""
+        made = table({"a": values}, {"a": str}, {"a": (low, high)})
+        return [float(end) for end in re.findall(rf"{COLORS[0]} ([\d.]+)% ([\d.]+)%", made)[0]]
+
+    assert ends([0.25], 0, 1) == [0, 10]
+    assert ends([-0.5], -1, 1) == [10, 20]
+    assert ends([math.nan, 3.0], np.array([-1, -6]), np.array([1, 6])) == [20, 30]
+
+
+def test_numbers_of_a_table_are_formatted_and_those_that_are_missing_said():
+    columns = {"<i>a</i>": [0.5, math.nan, None], "b": ["x", "y", "z"]}
+    made = table(columns, {"<i>a</i>": "{:.1f}".format}, styles={1: "color:red"}, missing="no")
+    assert rows(made) == [["a", "b"], ["0.5", "x"], ["no", "y"], ["no", "z"]]
+    assert "<i>a</i>" in made
+    assert re.findall('<tr style="([^"]*)"', made) == ["", "", "color:red", ""]
 
 
 def test_colour_scale_has_the_maps_colours():
@@ -468,63 +447,48 @@ def test_colour_scale_has_the_maps_colours():
 # The static twin
 
 
-@pytest.fixture
-def close_figures():
-    yield
-    plt.close("all")
-
-
-def test_figure_shows_what_the_explorer_shows(gallery, explorer, close_figures):
-    explorer.picture.value, explorer.definition.value = 1, "probabilities"
-    explorer.labelling.value, explorer.exponent.value = "pseudo-label", 2
-    explorer.threshold.value, explorer.image.picked = 0.2, [7, 9]
-    figure = importance_view(gallery, 1, "probabilities", "pseudo-label", 0.2, 2, (7, 9))
-    drawn = [axes.images[0].get_array() for axes in figure.axes if axes.images]
-    np.testing.assert_array_equal(drawn[0], pixels_of(explorer.image))
-    np.testing.assert_array_equal(drawn[1], pixels_of(explorer.prediction))
-    np.testing.assert_allclose(drawn[2], explorer.weight)
-    np.testing.assert_array_equal(drawn[3], pixels_of(explorer.verdict))
-    shares = trust.class_shares(explorer.labels, explorer.kept, gallery.pictures[1].label)
-    bars = {axes.get_title(): axes for axes in figure.axes if axes.containers}
-    for title, field in (
-        ("stay", "kept"),
-        ("right of those that stay", "right_kept"),
-        ("right of those that fall out", "right_dropped"),
+def test_page_shows_what_the_explorer_shows(gallery):
+    explorer = ImportanceExplorer(
+        gallery, picture=1, definition="probabilities", labelling="pseudo-label", threshold=0.2,
+        pixel=(7, 9),
+    )  # fmt: skip
+    expect_everything(explorer, 1, "probabilities", "pseudo-label", 0.2)
+    said = expect_page(explorer, explorer.pictures)
+    for wanted in (
+        gallery.title,
+        "picture: street 1.png",
+        "importance: probability ratio (paper)",
+        "threshold: 0.2",
+        "pixel: row 7, column 9 , picked",
+        words(explorer.shares.value),
+        *(words(caption.value) for caption in explorer.captions),
     ):
-        wanted = [getattr(share, field) for share in shares]
-        widths = [bar.get_width() for bar in bars[title].patches]
-        np.testing.assert_allclose(widths, np.nan_to_num(wanted))
-        labels = [label.get_text() for label in bars[title].texts]
-        assert labels == [text.percent(value) for value in wanted]
-    said = figure.axes[-1].texts[0].get_text().splitlines()
-    assert said[0] == "pixel at the cross: row 7, column 9"
-    for line in said[3:]:
-        assert line in words(explorer.pixel.value)
-    named = [label.get_text() for label in bars["stay"].get_yticklabels()]
-    assert named == ["all classes", *map(name_of, np.unique(explorer.labels))]
+        assert wanted in said
+    # The cross is drawn into every picture, and its middle is left free.
+    scale = explorer.image.marked().shape[1] // W
+    for picture in explorer.pictures:
+        found, bare = picture.marked(), shown(picture).repeat(scale, 0).repeat(scale, 1)
+        rows_, columns = np.nonzero((found != bare).any(axis=2))
+        assert [rows_.mean() / scale, columns.mean() / scale] == pytest.approx([7.5, 9.5], abs=0.3)
+        assert (found[7 * scale : 8 * scale, 9 * scale : 10 * scale] == shown(picture)[7, 9]).all()
 
 
-def test_figure_takes_the_runs_definition_and_the_middle_pixel(close_figures):
-    figure = importance_view(a_gallery(importance="second"))
-    assert any("second probability only" in axes.get_title() for axes in figure.axes)
-    said = figure.axes[-1].texts[0].get_text()
-    assert f"row {H // 2}, column {W // 2}" in said and "1 − p₂" in said
-
-
-def test_figure_without_labels_says_so(close_figures):
-    figure = importance_view(a_gallery(labelled=False))
-    assert sum(bool(axes.images) for axes in figure.axes) == 3
-    assert text.NO_LABELS in figure.axes[-1].texts[0].get_text().replace("\n", " ")
+def test_page_without_labels_says_so():
+    explorer = ImportanceExplorer(a_gallery(labelled=False))
+    assert text.NO_LABELS in expect_page(explorer, explorer.pictures[:3])
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"definition": "guess"}, "'guess': there are logits, probabilities, first"),
+        ({"definition": "guess"}, "'guess': there are logit ratio (published code), probability"),
         ({"labelling": "truth"}, "'truth': there are source prediction, pseudo-label"),
+        ({"picture": 7}, "picture 7: there are street 0.png, street 1.png"),
         ({"pixel": (H, 0)}, f"have {H} rows and {W} columns"),
+        ({"threshold": 3}, "threshold 3: it goes from -1 to 2"),
+        ({"definition": "first", "threshold": 1.5}, "threshold 1.5: it goes from 0 to 1"),
     ],
 )
-def test_figure_refuses_what_there_is_not(gallery, wrong, said):
+def test_what_there_is_not_is_refused(gallery, wrong, said):
     with pytest.raises(ValueError, match=re.escape(said)):
-        importance_view(gallery, **wrong)
+        ImportanceExplorer(gallery, **wrong)

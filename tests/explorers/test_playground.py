@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -14,13 +14,11 @@ from torch.testing import assert_close
 from iapc_lib.explorers.playground.explorer import LossPlayground
 from iapc_lib.explorers.playground.facts import (
     CLASSES,
-    PIXELS,
     START,
     START_LOSSES,
-    Handful,
+    ToyPixels,
     descend,
-    facts_of,
-    judge,
+    losses_of,
 )
 from iapc_lib.explorers.playground.plane import (
     LIMITS,
@@ -30,18 +28,21 @@ from iapc_lib.explorers.playground.plane import (
     to_feature,
     to_place,
 )
-from iapc_lib.figures.explore_playground import playground_view
-from iapc_lib.method.deeplab import Prediction
-from iapc_lib.method.objective import iapc_losses
-from iapc_lib.method.settings import Fidelity, Losses
+from iapc_lib.method.importance import importance_map
+from iapc_lib.method.losses import (
+    class_counts,
+    class_weights,
+    importance_aware_loss,
+    information_maximization_loss,
+    prototype_enhanced_loss,
+    prototype_symmetric_loss,
+)
+from iapc_lib.method.objective import TERMS
+from iapc_lib.method.prototypes import prototype_labels, prototype_similarity
+from iapc_lib.method.settings import Losses
+from tests.explorers.reading import expect_page, rows, words
 
-TERMS = {
-    "importance_aware": "L_IA",
-    "prototype_symmetric_label": "L_PS1",
-    "prototype_symmetric_similarity": "L_PS2",
-    "prototype_enhanced": "L_PE",
-    "information_maximization": "L_IM",
-}
+NUMBERS = [field.name for field in fields(ToyPixels)]
 
 
 @pytest.fixture
@@ -49,27 +50,10 @@ def playground() -> LossPlayground:
     return LossPlayground()
 
 
-def objective(handful: Handful, losses: Losses, importance: str = "logits"):
-    """What the library's objective says of the handful: terms, and gradients as (P, .)."""
-    logits = handful.logits.T[None, :, None].clone().requires_grad_()
-    features = handful.features.T[None, :, None].clone().requires_grad_()
-    terms = iapc_losses(
-        Prediction(logits, features),
-        Prediction(logits.detach(), features.detach()),  # its prototypes are not used
-        handful.source_logits.T[None, :, None],
-        handful.labels[None, None],
-        torch.ones(3, dtype=torch.float64),
-        losses,
-        Fidelity(importance=importance, prototypes="dataset"),
-        handful.prototypes,
-    )
-    gradients = torch.autograd.grad(terms.total, (logits, features))
-    return terms, *(gradient[0, :, 0].T for gradient in gradients)
-
-
 @pytest.mark.parametrize("importance", ["logits", "probabilities", "first", "second"])
 @pytest.mark.parametrize("ceiling", [1.0, 7.0])
-def test_judgement_is_that_of_the_objective(importance, ceiling):
+def test_report_is_that_of_the_single_losses(importance, ceiling):
+    """The four losses as `method.losses` has them, put together by hand and in float64."""
     losses = Losses(
         importance_aware=0.3,
         prototype_symmetric=0.7,
@@ -78,46 +62,66 @@ def test_judgement_is_that_of_the_objective(importance, ceiling):
         class_weight_ceiling=ceiling,
         rare_class_pixels=2,
     )
-    verdict = judge(START, losses, importance)
-    terms, on_logits, on_features = objective(START, losses, importance)
-    assert verdict.total == pytest.approx(float(terms.total.detach()), rel=1e-12)
-    assert verdict.terms.keys() == set(TERMS.values())
-    for name, short in TERMS.items():
-        term = verdict.terms[short]
-        assert term.weight * term.value == pytest.approx(float(terms.weighted[name]), rel=1e-12)
-    assert_close(verdict.logit_gradient, on_logits)
-    assert_close(verdict.feature_gradient, on_features)
-    assert_close(verdict.importance, terms.importance[0, 0])
-    assert_close(verdict.class_weight, terms.class_weight)
-    assert_close(verdict.nearest, terms.prototype_label[0, 0])
-    for gradient, total in (("logit_gradient", on_logits), ("feature_gradient", on_features)):
-        parts = [getattr(term, gradient) for term in verdict.terms.values()]
-        assert_close(sum(part for part in parts if part is not None), total)
+    report = losses_of(START, losses, importance)
+    logits = START.logits.T[None, :, None].clone().requires_grad_()
+    features = START.features.T[None, :, None].clone().requires_grad_()
+    labels, log_p = START.labels[None, None], logits.log_softmax(dim=1)
+    ones = torch.ones(3, dtype=torch.float64)
+    weight = class_weights(class_counts(labels, 3), 1, ones, ceiling, 2).weight
+    scores = importance_map(START.source_logits.T[None, :, None], importance)
+    similarity = prototype_similarity(features, START.prototypes[None])
+    nearest = prototype_labels(similarity)
+    towards = prototype_symmetric_loss(log_p, similarity, nearest, logits.argmax(dim=1))
+    expected = {
+        "importance_aware": (0.3, importance_aware_loss(log_p, labels, scores, weight)),
+        "prototype_symmetric_label": (0.7, towards[0]),
+        "prototype_symmetric_similarity": (0.7, towards[1]),
+        "prototype_enhanced": (0.9, prototype_enhanced_loss(log_p, labels, nearest, weight)),
+        "information_maximization": (1.1, information_maximization_loss(log_p)),
+    }
+    assert list(report.terms) == list(expected) == list(TERMS)
+    for name, (share, value) in expected.items():
+        assert report.terms[name][:2] == (pytest.approx(value.item(), rel=1e-12), share)
+    total = sum(share * value for share, value in expected.values())
+    assert report.total[:2] == (pytest.approx(total.item(), rel=1e-12), 1)
+    for field, gradient in zip(
+        ("logit_gradient", "feature_gradient"),
+        torch.autograd.grad(total, (logits, features)),
+        strict=True,
+    ):
+        assert_close(getattr(report.total, field), gradient[0, :, 0].T)
+        parts = [getattr(term, field) for term in report.terms.values()]
+        assert_close(sum(part for part in parts if part is not None), gradient[0, :, 0].T)
+    train_ids = np.array(CLASSES.train_ids)
+    assert [one.importance for one in report.pixels] == scores[0, 0].tolist()
+    assert [one.nearest for one in report.pixels] == train_ids[nearest[0, 0]].tolist()
+    assert_close(report.probabilities, START.logits.softmax(dim=1))
 
 
 def test_gradients_are_the_losses_slopes():
-    verdict, tiny = judge(START), 1e-6
+    report, tiny = losses_of(START), 1e-6
     for field, gradient in (("logits", "logit_gradient"), ("features", "feature_gradient")):
         for place in np.ndindex(*getattr(START, field).shape):
             totals = []
             for sign in (1, -1):
                 values = getattr(START, field).clone()
                 values[place] += sign * tiny
-                totals.append(judge(replace(START, **{field: values})).total)
+                totals.append(losses_of(replace(START, **{field: values})).total.value)
             slope = (totals[0] - totals[1]) / (2 * tiny)
-            assert slope == pytest.approx(float(getattr(verdict, gradient)[place]), abs=1e-7)
+            assert slope == pytest.approx(float(getattr(report.total, gradient)[place]), abs=1e-7)
 
 
 def test_which_loss_has_a_gradient_on_what():
-    terms = judge(START).terms
-    assert [name for name, t in terms.items() if t.logit_gradient is None] == ["L_PS2"]
-    assert [name for name, t in terms.items() if t.feature_gradient is not None] == ["L_PS2"]
+    terms, towards = losses_of(START).terms, "prototype_symmetric_similarity"
+    assert [name for name, t in terms.items() if t.logit_gradient is None] == [towards]
+    assert [name for name, t in terms.items() if t.feature_gradient is not None] == [towards]
     # b and d: nearest prototype and pseudo-label disagree.
-    assert [bool(row.any()) for row in terms["L_PE"].logit_gradient] == [True, False, True, False]
+    gradient = terms["prototype_enhanced"].logit_gradient
+    assert [bool(row.any()) for row in gradient] == [True, False, True, False]
 
 
 def test_the_start_is_as_described():
-    facts = [facts_of(START, judge(START), pixel) for pixel in range(len(PIXELS))]
+    facts = losses_of(START).pixels
     road, vegetation, car = CLASSES.train_ids
     assert [fact.pseudo_label for fact in facts] == [road, road, vegetation, car]
     assert [fact.nearest for fact in facts] == [road, car, vegetation, vegetation]
@@ -142,14 +146,14 @@ def test_plane_is_coloured_by_the_nearest_prototype():
     absent[2] = 0
     row, column = to_place((1.375, 1.125))
     assert nearest_map(absent)[row // 2, column // 2] == 0  # the next one by angle
-    plain = draw_plane(START, judge(START))
+    plain = draw_plane(START, losses_of(START))
     assert plain.shape == (SIDE, SIDE, 3)
     assert plain.dtype == np.uint8
-    assert (plain != draw_plane(START, judge(START), chosen=2)).any()
+    assert (plain != draw_plane(START, losses_of(START), chosen=2)).any()
 
 
-def test_controls_make_the_handful(playground):
-    assert_close(playground.handful.logits, START.logits)
+def test_controls_make_the_pixels(playground):
+    assert_close(playground.toy.logits, START.logits)
     playground.logits[1][2].value = -2.5
     playground.features[0][1].value = 1.25
     playground.source_logits[3][0].value = 4.0
@@ -158,46 +162,46 @@ def test_controls_make_the_handful(playground):
     playground.weights["information_maximization"].value = 0.5
     playground.ceiling.value = 7.0
     playground.importance.value = "first"
-    wanted = Handful(*(getattr(START, field).clone() for field in START.__dataclass_fields__))
+    wanted = ToyPixels(*(getattr(START, field).clone() for field in NUMBERS))
     wanted.logits[1, 2], wanted.features[0, 1], wanted.source_logits[3, 0] = -2.5, 1.25, 4.0
     wanted.prototypes[2, 0], wanted.labels[2] = 0.5, 0
-    for field in START.__dataclass_fields__:
-        assert_close(getattr(playground.handful, field), getattr(wanted, field))
+    for field in NUMBERS:
+        assert_close(getattr(playground.toy, field), getattr(wanted, field))
     losses = START_LOSSES.model_copy(
         update={"information_maximization": 0.5, "class_weight_ceiling": 7.0}
     )
-    total = judge(wanted, losses, "first").total
-    assert playground.verdict.total == total
+    total = losses_of(wanted, losses, "first").total.value
+    assert playground.report.total.value == total
     assert f"{total:.4f}" in playground.loss_table.value
 
 
 def test_step_descends_with_all_digits(playground):
     playground.rate.value = 3.0
-    handful = START
+    toy = START
     for _ in range(3):
-        handful = descend(handful, judge(handful), 3.0)
+        toy = descend(toy, losses_of(toy), 3.0)
         playground.step.click()
-    assert_close(playground.handful.logits, handful.logits)
-    assert_close(playground.handful.features, handful.features)
-    assert playground.totals[-1] == judge(handful).total
+    assert_close(playground.toy.logits, toy.logits)
+    assert_close(playground.toy.features, toy.features)
+    assert playground.totals[-1] == losses_of(toy).total.value
     assert playground.totals == sorted(playground.totals, reverse=True)
     assert len(playground.totals) == 4
     assert len(playground.trail) == 3
     assert "<svg" in playground.course.value
     shown = playground.logits[0][0]
-    assert shown.value == pytest.approx(float(handful.logits[0, 0]), abs=shown.step / 2)
+    assert shown.value == pytest.approx(float(toy.logits[0, 0]), abs=shown.step / 2)
     assert shown.value % shown.step == 0
 
 
 def test_what_a_browser_rounds_is_not_set_by_hand(playground):
     playground.step.click()
-    exact = playground.handful.logits
+    exact = playground.toy.logits
     playground.logits[0][0].value += 1e-15 * 8
-    assert_close(playground.handful.logits, exact, rtol=0, atol=0)
+    assert_close(playground.toy.logits, exact, rtol=0, atol=0)
     assert len(playground.totals) == 2
     playground.logits[0][0].value += playground.logits[0][0].step
     assert len(playground.totals) == 1  # a new start of the descent
-    assert_close(playground.handful.logits[1:], exact[1:], rtol=0, atol=0)
+    assert_close(playground.toy.logits[1:], exact[1:], rtol=0, atol=0)
 
 
 def test_numbers_stop_where_their_sliders_end(playground):
@@ -205,8 +209,8 @@ def test_numbers_stop_where_their_sliders_end(playground):
     playground.rate.value = 100.0
     for _ in range(20):
         playground.step.click()
-    assert float(playground.handful.features.min()) >= LIMITS[0]
-    assert float(playground.handful.features.max()) <= LIMITS[1]
+    assert float(playground.toy.features.min()) >= LIMITS[0]
+    assert float(playground.toy.features.max()) <= LIMITS[1]
     assert math.isfinite(playground.totals[-1])
 
 
@@ -217,10 +221,10 @@ def test_reset_restores_everything(playground):
     playground.weights["prototype_enhanced"].value = 0
     playground.step.click()
     playground.reset.click()
-    for field in START.__dataclass_fields__:
-        assert_close(getattr(playground.handful, field), getattr(START, field))
+    for field in NUMBERS:
+        assert_close(getattr(playground.toy, field), getattr(START, field))
     assert playground.losses == START_LOSSES
-    assert playground.totals == [judge(START).total]
+    assert playground.totals == [losses_of(START).total.value]
     assert playground.course.value == "no step taken yet"
 
 
@@ -228,8 +232,8 @@ def test_click_in_the_plane_moves_the_chosen_pixel(playground):
     playground.chosen.value = 2
     assert playground.plane.picked == to_place(START.features[2].tolist())
     playground.plane.picked = [100, 250]
-    assert playground.handful.features[2].tolist() == pytest.approx(to_feature([100, 250]))
-    assert_close(playground.handful.features[:2], START.features[:2])
+    assert playground.toy.features[2].tolist() == pytest.approx(to_feature([100, 250]))
+    assert_close(playground.toy.features[:2], START.features[:2])
     assert playground.plane.picked == [100, 250]
     assert "c at (" in playground.plane.alt
 
@@ -239,9 +243,9 @@ def test_infinite_importance_is_said_and_stops_the_steps(playground):
         slider.value = value
     assert playground.step.disabled
     assert "not finite" in playground.status.value
-    before = playground.handful
+    before = playground.toy
     playground.step.click()
-    assert playground.handful is before
+    assert playground.toy is before
     playground.source_logits[0][0].value = 1.0
     assert not playground.step.disabled
     assert playground.status.value == ""
@@ -250,23 +254,48 @@ def test_infinite_importance_is_said_and_stops_the_steps(playground):
 def test_gradients_table_is_that_of_the_chosen_pixel(playground):
     playground.chosen.value = 1
     said = playground.gradients.value
-    for name, term in playground.verdict.terms.items():
+    for name, term in playground.report.terms.items():
         for gradient in (term.logit_gradient, term.feature_gradient):
             for value in [] if gradient is None else gradient[1].tolist():
                 assert f"{value:+.4f}" in said, name
     assert "prototype (car) and pseudo-label (road) disagree" in said
 
 
-def test_static_twin_has_the_same_numbers():
-    figure = playground_view(pixel=1)
-    plane, bars, logits, features = figure.axes
-    verdict = judge(START)
-    widths = [bar.get_width() for bar in bars.patches]
-    assert widths == pytest.approx([t.weight * t.value for t in verdict.terms.values()])
-    said = [text.get_text() for text in logits.texts]
-    assert said[-3:] == [f"{value:+.4f}" for value in verdict.logit_gradient[1]]
-    said = [text.get_text() for text in features.texts]
-    assert said[-2:] == [f"{value:+.4f}" for value in verdict.feature_gradient[1]]
-    assert said[:2] == ["none", "none"]
-    assert {"a", "b", "c", "d", "road"} <= {text.get_text() for text in plane.texts}
-    plt.close(figure)
+def test_page_shows_what_the_playground_shows():
+    losses = START_LOSSES.model_copy(update={"information_maximization": 0.0})
+    toy = START
+    for _ in range(3):
+        toy = descend(toy, losses_of(toy, losses), 1.0)
+    playground = LossPlayground(toy, losses, importance="second", pixel=1)
+    assert_close(playground.toy.logits, toy.logits, rtol=0, atol=0)
+    report = losses_of(toy, losses, "second")
+    assert rows(playground.loss_table.value)[-1] == [
+        "objective",
+        "",
+        "",
+        f"{report.total.value:.4f}",
+        "",
+    ]
+    said = expect_page(playground, [playground.plane])
+    for part in (playground.pixels, playground.loss_table, playground.gradients):
+        assert words(part.value) in said
+    for control in ("pixel: b", "L_IM: 0", "rare class: 1", "importance: second probability only"):
+        assert control in said
+    assert said.count("z road:") == 1  # of the chosen pixel alone
+    playground.reset.click()
+    assert playground.losses == losses
+    assert_close(playground.toy.features, toy.features, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"pixel": 4}, "pixel 4: there are a, b, c, d"),
+        ({"importance": "guess"}, "importance 'guess': there are logit ratio"),
+        ({"losses": Losses(importance_aware=3)}, "L_IA 3.0: it goes from 0 to 2"),
+        ({"losses": Losses(class_weight_ceiling=9)}, "rare class 9.0: it goes from 1 to 7"),
+    ],
+)
+def test_what_there_is_not_is_refused(wrong, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        LossPlayground(**wrong)

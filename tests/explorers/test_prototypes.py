@@ -1,38 +1,38 @@
-"""The prototypes explorer and its static twin show what the library's own functions say."""
+"""The prototypes explorer and its page show what the library's own functions say."""
 
 from __future__ import annotations
 
-import io
+import re
 import sys
 import types
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 from iapc_lib.classes import CAMVID_11, IGNORE, NAMES, PALETTE, colorize
 from iapc_lib.config.sections import Hardware
-from iapc_lib.explorers.gallery import Gallery, Moment, Picture, open_gallery
-from iapc_lib.explorers.parts import BLUE, ORANGE, blend, class_bars, shade
-from iapc_lib.explorers.prototypes import plane as projection
+from iapc_lib.explorers.gallery import Gallery, Picture, Snapshot, open_gallery
+from iapc_lib.explorers.parts import BLUE, ORANGE, shade
+from iapc_lib.explorers.prototypes import plane
 from iapc_lib.explorers.prototypes.explorer import PrototypesExplorer
 from iapc_lib.explorers.prototypes.facts import pixel_facts, prototype_contrast, variant_notes
 from iapc_lib.explorers.prototypes.plane import MARGIN, SIZE, draw, principal_components, project
-from iapc_lib.explorers.prototypes.words import right_shares
-from iapc_lib.explorers.terms import terms_seen
-from iapc_lib.figures.explore_prototypes import prototypes_view
+from iapc_lib.explorers.terms import loss_symbol, terms_seen
 from iapc_lib.machine.device import prepare_machine
 from iapc_lib.method import losses
 from iapc_lib.method.deeplab import DeepLabV2, upsample
-from iapc_lib.method.objective import iapc_losses
+from iapc_lib.method.objective import TERMS, iapc_losses
+from iapc_lib.method.prototypes import memory_prototypes
 from iapc_lib.method.settings import Fidelity, Losses, Model
+from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.networks.weights import CheckpointError
+from iapc_lib.rows import ROWS
 from tests.conftest import noise
+from tests.explorers.reading import expect_page, rows, shown, words
 
 H, W = 64, 128
 STEPS = (0, 10, 20)
@@ -60,21 +60,19 @@ def a_picture(number: int) -> Picture:
 def gallery() -> Gallery:
     """Two pictures, and networks of eleven classes at three steps; the last step is damaged."""
 
-    def load_moment(step: int) -> Moment:
+    def load_snapshot(step: int) -> Snapshot:
         if step == STEPS[-1]:
             raise CheckpointError("memory_000020.safetensors: is <cut off>")
-        return Moment(step, small_network(step), small_network(step + 1))
+        return Snapshot(small_network(step), small_network(step + 1))
 
     return Gallery(
         "a test",
         [a_picture(0), a_picture(1)],
-        CAMVID_11,
-        prepare_machine(Hardware(device="cpu")),
-        small_network(0),
+        ReadyNetwork(small_network(0), CAMVID_11, prepare_machine(Hardware(device="cpu"))),
         WEIGHTS,
         Fidelity(importance="probabilities"),
         STEPS,
-        load_moment=load_moment,
+        load_snapshot=load_snapshot,
     )
 
 
@@ -93,10 +91,6 @@ def unlabelled(gallery: Gallery) -> Gallery:
     return replace(gallery, pictures=pictures, steps=(0,), notes=["nothing is labelled"])
 
 
-def shown(picture) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB"))
-
-
 # What is computed
 
 
@@ -106,18 +100,18 @@ def test_contrast_is_what_an_update_sees(gallery, step):
     student, memory = gallery.outputs(0, step)
     channels = CAMVID_11.channel_of_train_id[picture.pseudo_label].astype(np.int64)
     terms = iapc_losses(
-        student, memory, gallery.source_logits(0)[None], torch.from_numpy(channels)[None],
-        torch.ones(11), gallery.losses, gallery.fidelity,
+        student, memory_prototypes(memory, (H, W)), gallery.source_logits(0)[None],
+        torch.from_numpy(channels)[None], torch.ones(11), gallery.losses, gallery.fidelity,
     )  # fmt: skip
     assert found.present.sum() > 2  # or this test would see little
     assert_close(found.similarity, terms.similarity[0])
     assert_close(found.importance, terms.importance[0].numpy())
     np.testing.assert_array_equal(found.agree, terms.agreement[0])
-    on_cells = gallery.train_ids(terms.prototype_label[0]).ravel()
+    on_cells = gallery.source.train_ids(terms.prototype_label[0]).ravel()
     np.testing.assert_array_equal(found.nearest, on_cells[found.cells])
     np.testing.assert_array_equal(found.on_cells(found.nearest), on_cells)
     predicted = upsample(student.logits, (H, W))[0].argmax(dim=0)
-    np.testing.assert_array_equal(found.predicted, gallery.train_ids(predicted))
+    np.testing.assert_array_equal(found.predicted, gallery.source.train_ids(predicted))
 
 
 def test_every_cell_has_a_middle_of_its_own(contrast):
@@ -153,14 +147,15 @@ def test_losses_see_exactly_those_pixels_that_have_a_gradient(gallery, contrast)
     importance, weight = torch.from_numpy(contrast.importance)[None], torch.ones(11)
     towards = losses.prototype_symmetric_loss(log_p, similarity, nearest, predicted)
     terms = {
-        "L_IA": losses.importance_aware_loss(log_p, labels, importance, weight),
-        "L_PS1": towards[0],
-        "L_PS2": towards[1],
-        "L_PE": losses.prototype_enhanced_loss(log_p, labels, nearest, weight),
-        "L_IM": losses.information_maximization_loss(log_p),
+        "importance_aware": losses.importance_aware_loss(log_p, labels, importance, weight),
+        "prototype_symmetric_label": towards[0],
+        "prototype_symmetric_similarity": towards[1],
+        "prototype_enhanced": losses.prototype_enhanced_loss(log_p, labels, nearest, weight),
+        "information_maximization": losses.information_maximization_loss(log_p),
     }
+    assert list(terms) == list(TERMS)
     gradients = {
-        name: torch.autograd.grad(term, similarity if name == "L_PS2" else log_p)[0][0]
+        name: torch.autograd.grad(term, similarity if "similarity" in name else log_p)[0][0]
         for name, term in terms.items()
     }
     pixels = [(row, column) for row in range(3, H, 8) for column in range(5, W, 7)]
@@ -169,7 +164,7 @@ def test_losses_see_exactly_those_pixels_that_have_a_gradient(gallery, contrast)
         for term in terms_seen(pixel_facts(contrast, pixel), WEIGHTS):
             said[term.name].add(term.seen)
             assert bool(gradients[term.name][:, *pixel].any()) == term.seen, (term, pixel)
-    assert said["L_PE"] == said["L_IA"] == {True, False}
+    assert said["prototype_enhanced"] == said["importance_aware"] == {True, False}
 
 
 def test_terms_say_their_weights_and_why(contrast):
@@ -180,7 +175,7 @@ def test_terms_say_their_weights_and_why(contrast):
 
     def of(pixel):
         facts = pixel_facts(contrast, tuple(pixel))
-        return facts, {term.name: term for term in terms_seen(facts, WEIGHTS)}
+        return facts, {TERMS[term.name]: term for term in terms_seen(facts, WEIGHTS)}
 
     facts, terms = of(agree)
     assert facts.agree and facts.nearest == facts.pseudo_label
@@ -201,8 +196,8 @@ def test_variants_of_the_method_are_named(gallery):
     other = replace(gallery, fidelity=Fidelity(prototypes="momentum", revision="2023"))
     first, second = variant_notes(other)
     assert "that move" in first and "2023" in second
-    notes = [child.value for child in PrototypesExplorer(other).children[1:3]]
-    assert "that move" in notes[0] and "scrambled" in notes[1]
+    notes = words(PrototypesExplorer(other).children[0].value)
+    assert first in notes and second in notes
 
 
 # The plane
@@ -224,11 +219,9 @@ def test_pca_agrees_with_the_singular_value_decomposition(contrast):
     assert f"{explained:.0%}" in placed.note
 
 
-def test_a_projection_that_is_not_installed_is_named_with_its_package(contrast, monkeypatch):
-    monkeypatch.setattr(projection.importlib.util, "find_spec", lambda name: None)
-    assert projection.available_methods() == ["PCA"]
-    with pytest.raises(ValueError, match=r"t-SNE: not among PCA.* pip install scikit-learn"):
-        project(contrast.features, contrast.prototypes, "t-SNE")
+def test_t_sne_is_offered_only_where_it_is_installed(monkeypatch):
+    monkeypatch.setattr(plane.importlib.util, "find_spec", lambda name: None)
+    assert plane.available_projections() == ["PCA"]
 
 
 def test_t_sne_places_some_cells_and_all_prototypes(contrast, monkeypatch):
@@ -242,8 +235,7 @@ def test_t_sne_places_some_cells_and_all_prototypes(contrast, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "sklearn", types.ModuleType("sklearn"))
     monkeypatch.setitem(sys.modules, "sklearn.manifold", types.SimpleNamespace(TSNE=TSNE))
-    monkeypatch.setattr(projection, "available_methods", lambda: ["PCA", "t-SNE"])
-    monkeypatch.setattr(projection, "MOST_CELLS", 20)
+    monkeypatch.setattr(plane, "MOST_CELLS", 20)
     placed = project(contrast.features, contrast.prototypes[contrast.present], "t-SNE")
     directions = F.normalize(contrast.features.flatten(1).T, dim=1).numpy()
     assert len(placed.cells) == 20 and placed.cells[[0, -1]].tolist() == [0, len(directions) - 1]
@@ -252,11 +244,10 @@ def test_t_sne_places_some_cells_and_all_prototypes(contrast, monkeypatch):
     assert placed.note.startswith(f"20 of {len(directions)} cells") and "no mark" in placed.note
 
 
-@pytest.mark.parametrize(("method", "module"), [("t-SNE", "sklearn.manifold"), ("UMAP", "umap")])
-def test_optional_projections_where_they_are_installed(contrast, method, module):
-    pytest.importorskip(module)
+def test_t_sne_is_repeatable_where_it_is_installed(contrast):
+    pytest.importorskip("sklearn")
     prototypes = contrast.prototypes[contrast.present]
-    first, second = (project(contrast.features, prototypes, method) for _ in range(2))
+    first, second = (project(contrast.features, prototypes, "t-SNE") for _ in range(2))
     assert first.points.shape == (contrast.middles.shape[0], 2)
     assert first.stars.shape == (len(prototypes), 2) and np.isfinite(first.points).all()
     np.testing.assert_array_equal(first.points, second.points)
@@ -301,7 +292,9 @@ def test_opens_with_the_pictures_of_the_first_step(gallery, explorer):
     np.testing.assert_array_equal(shown(explorer.assignment), colorize(found.nearest))
     np.testing.assert_array_equal(shown(explorer.similarity), shade(*found.similarity_map(0)))
     colors = np.where(found.agree[..., None], BLUE, ORANGE)
-    np.testing.assert_array_equal(shown(explorer.agreement), blend(picture.pixels, colors, 0.7))
+    np.testing.assert_allclose(
+        shown(explorer.agreement), 0.3 * picture.pixels + 0.7 * colors, atol=0.51
+    )
     assert f"agree, {found.agree.mean():.1%}" in explorer.captions[3].value
     right = picture.pseudo_label == picture.label
     where = found.agree & (picture.label != IGNORE)
@@ -333,18 +326,20 @@ def test_a_picked_pixel_has_its_bars_classes_and_losses(explorer, contrast, pixe
     cell = contrast.cells[tuple(pixel)]
     similarity = contrast.similarity.flatten(1)[:, cell].numpy()
     present = contrast.present
-    bars = class_bars(contrast.train_ids[present], similarity[present], bold=[facts.nearest])
-    assert bars in explorer.bars.value
+    named = [NAMES[train_id] for train_id in contrast.train_ids[present]]
+    values = [f"{value:.3f}" for value in similarity[present]]
+    bars, _, absent = explorer.bars.value.partition("absent")
+    assert rows(bars)[1:] == [list(pair) for pair in zip(named, values, strict=True)]
+    assert [words(name) for name in re.findall("<b>(.*?)</b>", bars)] == [NAMES[facts.nearest]]
     for train_id in contrast.train_ids[~present]:
-        assert NAMES[train_id] in explorer.bars.value.partition("absent")[2]
+        assert NAMES[train_id] in absent
     assert f"row {pixel[0]}, column {pixel[1]}" in explorer.pixel.value
-    verdict = "agree" if contrast.agree[tuple(pixel)] else "disagree"
-    assert f"<b>{verdict}</b>" in explorer.pixel.value
-    for term in terms_seen(facts, WEIGHTS):
-        assert f"<td>{term.weight:g}</td><td>{'yes' if term.seen else 'no'}</td>" in (
-            explorer.terms.value
-        )
-        assert term.why in explorer.terms.value
+    agreement = "agree" if contrast.agree[tuple(pixel)] else "disagree"
+    assert f"<b>{agreement}</b>" in explorer.pixel.value
+    assert rows(explorer.terms.value)[1:] == [
+        [words(loss_symbol(t.name)), f"{t.weight:g}", "yes" if t.seen else "no", t.why]
+        for t in terms_seen(facts, WEIGHTS)
+    ]
     assert explorer.plane.picked == explorer.drawing.dots[cell].tolist()
 
 
@@ -442,8 +437,9 @@ def test_a_step_that_cannot_be_read_says_why_and_leaves_the_rest(gallery, explor
     assert "is &lt;cut off&gt;" in explorer.status.value
     assert (explorer.assignment.png, explorer.bars.value) == before
     explorer.image.picked = [40, 90]
-    facts = pixel_facts(prototype_contrast(gallery, 0, 0), (40, 90))
-    assert f"{facts.similarity[explorer.contrast.present][0]:.3f}" in explorer.bars.value
+    found = explorer.contrast
+    similarity = found.similarity.flatten(1)[found.present, found.cells[40, 90]]
+    assert f"{similarity[0]:.3f}" in explorer.bars.value
     explorer.step.value = 10
     assert explorer.status.value == ""
 
@@ -466,62 +462,58 @@ def test_names_of_pictures_and_classes_are_text_not_html(explorer):
 # The static twin
 
 
-def texts(figure: plt.Figure) -> str:
-    found = [text.get_text() for part in figure.subfigs for text in part.findobj(plt.Text)]
-    return "\n".join([figure.get_suptitle(), *found])
+def test_page_shows_what_the_explorer_shows(gallery, contrast):
+    channel = int(contrast.present.argmax())
+    explorer = PrototypesExplorer(
+        gallery, picture=0, step=10, pixel=(17, 100), shown_class=CAMVID_11.names[channel],
+        region=(10, 20, 30, 60),
+    )  # fmt: skip
+    expected = shade(*contrast.similarity_map(channel))
+    np.testing.assert_array_equal(shown(explorer.similarity), expected)
+    np.testing.assert_array_equal(explorer.selected, contrast.cells_in([10, 20, 30, 60]))
+    said = expect_page(explorer, [*explorer.pictures, explorer.plane])
+    for part in (explorer.pixel, explorer.bars, explorer.terms, explorer.selection):
+        assert words(part.value) in said
+    assert "step: 10" in said and f"similarity: {CAMVID_11.names[channel]}" in said
+    # The box is drawn into the picture.
+    found = explorer.assignment.marked()
+    scale = found.shape[1] // W
+    for row, column in ((10, 40), (29, 40), (20, 20), (20, 59)):
+        cell = found[row * scale : (row + 1) * scale, column * scale : (column + 1) * scale]
+        assert (cell == (0xD5, 0x5E, 0x00)).all(axis=2).any()
 
 
-def test_static_twin_has_the_same_pictures_bars_and_words(gallery, contrast):
-    name = CAMVID_11.names[int(contrast.present.argmax())]
-    figure = prototypes_view(gallery, 0, 10, (17, 100), name, region=(10, 20, 30, 60))
-    upper, lower = figure.subfigs
-    image, assignment, similarity, agreement = (
-        axes.images[0].get_array() for axes in upper.axes[:4]
-    )
-    cells = contrast.cells_in([10, 20, 30, 60])
-    within, pixels = np.isin(contrast.cells, cells)[..., None], gallery.pictures[0].pixels
-    np.testing.assert_array_equal(image, np.where(within, pixels, pixels // 4))
-    np.testing.assert_array_equal(assignment, colorize(contrast.nearest))
-    values, *scale = contrast.similarity_map(int(contrast.present.argmax()))
-    assert_close(np.asarray(similarity), values)
-    assert upper.axes[2].images[0].get_clim() == tuple(scale)
-    colors = np.where(contrast.agree[..., None], BLUE, ORANGE)
-    np.testing.assert_array_equal(agreement, blend(pixels, colors, 0.7))
-    plane, bars, _ = lower.axes
-    facts = pixel_facts(contrast, (17, 100))
-    np.testing.assert_allclose([bar.get_width() for bar in bars.patches], facts.similarity)
-    placed = project(contrast.features, contrast.prototypes[contrast.present])
-    np.testing.assert_array_equal(plane.collections[0].get_offsets(), placed.points)
-    np.testing.assert_array_equal(plane.collections[1].get_offsets(), placed.points[cells])
-    words = texts(figure)
-    for wanted in (
-        "a test: street <0>.png, step 10",
-        f"similarity to {name}",
-        f"agree, {contrast.agree.mean():.1%}, of which {right_shares(contrast)[0]:.1%} right",
-        f"these two {'agree' if facts.agree else 'disagree'}",
-        "(weight 0.7) sees" if facts.agree else "(weight 0.7) does not see",
-        f"{len(cells)} feature cells selected",
-    ):
-        assert wanted in words
-    plt.close(figure)
-
-
-def test_static_twin_without_labels_and_of_an_absent_class(gallery):
+def test_page_without_labels_and_of_an_absent_class(gallery):
     found = prototype_contrast(gallery, 0, 0)
     name = CAMVID_11.names[int(found.present.argmin())]
-    figure = prototypes_view(unlabelled(gallery), shown_class=name)
-    words = texts(figure)
-    assert "nothing is labelled" in words and "true class: not known" in words
-    assert f"similarity to {name} (absent" in words
-    assert "of which" not in words
-    plt.close(figure)
+    explorer = PrototypesExplorer(unlabelled(gallery), shown_class=name)
+    said = expect_page(explorer, [*explorer.pictures, explorer.plane])
+    assert "nothing is labelled" in said and "true class not known, no labels" in said
+    assert "absent from this picture: its prototype is zero" in said
 
 
-def test_static_twin_refuses_what_is_not_there(gallery):
-    with pytest.raises(ValueError, match="zebra: not among road"):
-        prototypes_view(gallery, shown_class="zebra")
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"shown_class": "zebra"}, "similarity 'zebra': there are road, "),
+        ({"step": 5}, "step 5: there are 0, 10, 20"),
+        ({"projection": "UMAP"}, "plane 'UMAP': there are PCA"),
+        ({"region": (0, 0, H + 1, 5)}, f"no box in {H} rows and {W} columns"),
+    ],
+)
+def test_what_there_is_not_is_refused(gallery, wrong, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        PrototypesExplorer(gallery, **wrong)
+
+
+def test_networks_that_cannot_be_read_are_named(gallery):
     with pytest.raises(CheckpointError, match="cut off"):
-        prototypes_view(gallery, step=20)
+        PrototypesExplorer(gallery, step=20)
+
+
+def test_a_row_without_memory_network_is_refused(gallery):
+    with pytest.raises(ValueError, match="TENT has no memory network, hence no prototypes"):
+        PrototypesExplorer(replace(gallery, row=ROWS["tent"]))
 
 
 def test_opens_on_a_run_with_snapshots(tiny_run):

@@ -219,7 +219,7 @@ def test_evaluate_prints_the_table_in_three_forms(tmp_path, data_folder, checkpo
     assert scores["images"] == 2 and set(scores["iou"]) == set(ALL_19.names)
     assert r"\toprule" in iapc(*command, "--format", "latex").stdout
     refused = iapc(*command, "--split", "train")
-    assert refused.exit_code == 2 and "no such labelled split" in refused.stderr
+    assert refused.exit_code == 2 and "labelled splits of this target are: val" in refused.stderr
 
 
 # --- the facade

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from functools import lru_cache
 
 import ipywidgets as widgets
@@ -10,80 +11,85 @@ import traitlets
 from tqdm.auto import tqdm
 
 from iapc_lib.classes import colorize
-from iapc_lib.explorers.adaptation import words as text
+from iapc_lib.explorers.adaptation import words
 from iapc_lib.explorers.adaptation.facts import (
-    Look,
+    PictureAtStep,
     check_same_pictures,
-    look_at,
     nearest_step,
+    picture_at_step,
     update_at,
 )
 from iapc_lib.explorers.adaptation.views import available_views, draw_view
 from iapc_lib.explorers.gallery import Gallery
-from iapc_lib.explorers.parts import WRAP, framed, linked_pictures, note_box, picture_choice, swatch
+from iapc_lib.explorers.parts import dimmed, swatch
+from iapc_lib.explorers.shell import WRAP, GalleryExplorer, dropdown, note_box, react, step_slider
 from iapc_lib.networks.weights import CheckpointError
 
 WIDTH = 300  # CSS pixels of each of the four pictures
 
 
-class AdaptationExplorer(widgets.VBox):
+class AdaptationExplorer(GalleryExplorer):
     """Slide through the steps of a run: predictions, scores, loss terms, and its history.
 
     Controls are attributes: `picture`, `step` and `view` (set their `value`), `play`, and the
     pictures `image`, `student`, `memory` and `viewed` (set `picked`; they share it). A picture is
-    looked at in every step when it is chosen, so that sliding is fast; a bar shows how far it is.
+    computed at every step when it is chosen, so that sliding is fast; `status` says how far it is.
 
     Args:
         gallery: the run.
         other: another run of the same pictures, to compare with: the student's picture then
             swipes between this run's (left) and the other's (right) prediction.
+        picture, pixel: see `GalleryExplorer`.
+        step: one of `gallery.steps`.
+        view: of `available_views`, the fourth picture; None is the first of them.
 
     Raises:
-        ValueError: the other gallery shows other pictures.
+        ValueError: the other gallery shows other pictures, or there is no such picture, pixel,
+            step or view.
     """
 
-    def __init__(self, gallery: Gallery, other: Gallery | None = None):
+    def __init__(
+        self,
+        gallery: Gallery,
+        other: Gallery | None = None,
+        *,
+        picture: int | str = 0,
+        step: int = 0,
+        view: str | None = None,
+        pixel: Sequence[int] | None = None,
+    ):
         if other is not None:
             check_same_pictures(gallery, other)
-        self.gallery, self.other = gallery, other
-        self._look_at = lru_cache(maxsize=256)(look_at)  # goes when this explorer goes
-        self._make_controls()
-        self.status, self.scores, self.terms, self.pixel, self.charts, self.bars = (
-            widgets.HTML() for _ in range(6)
+        super().__init__(gallery, WIDTH, picture, pixel)
+        self.other = other
+        self._at_step = lru_cache(maxsize=256)(picture_at_step)  # goes when this explorer goes
+        self._make_controls(step, view)
+        self.scores, self.terms, self.pixel, self.charts, self.bars = (
+            widgets.HTML() for _ in range(5)
         )
-        self.pictures = linked_pictures(gallery, WIDTH)
         self.image, self.student, self.memory, self.viewed = self.pictures
-        self.captions = [widgets.HTML() for _ in self.pictures]
-        super().__init__(self._layout())
+        self.children = self._layout()
         self._load(opening=True)
-        self.picture.observe(lambda _: self._load(), "value")
-        self.step.observe(lambda _: self._show(), "value")
-        self.view.observe(lambda _: self._show_view(), "value")
-        self.image.observe(lambda _: self._show_pixel(), "picked")
+        react(self._load, self.picture)
+        react(self._show_step, self.step)
+        react(self._show_view, self.view)
+        react(self._show_pixel, self.image, to="picked")
 
-    def _make_controls(self) -> None:
-        gallery, alone = self.gallery, len(self.gallery.steps) == 1
-        self.picture = picture_choice(gallery)
-        self.step = widgets.SelectionSlider(
-            options=gallery.steps, description="step", disabled=alone
+    def _make_controls(self, step: int, view: str | None) -> None:
+        gallery = self.gallery
+        self.step = step_slider(gallery, step)
+        self.play = widgets.Play(
+            max=len(gallery.steps) - 1, interval=800, disabled=self.step.disabled
         )
-        self.play = widgets.Play(max=len(gallery.steps) - 1, interval=800, disabled=alone)
-        traitlets.link((self.play, "value"), (self.step, "index"))
+        traitlets.link((self.step, "index"), (self.play, "value"))
         views = available_views(gallery.pictures[0].label is not None, self.other is not None)
-        self.view = widgets.Dropdown(
-            options=views, description="4th picture", layout={"width": "24em"}
-        )
-        self.progress = widgets.IntProgress(layout={"visibility": "hidden", "width": "10em"})
+        self.view = dropdown("4th picture", views, view, "24em")
 
     def _layout(self) -> list[widgets.Widget]:
-        columns = f"repeat(2, {WIDTH + 8}px)"
         grid = widgets.GridBox(
-            framed(self.pictures, self.captions), layout={"grid_template_columns": columns}
+            self.frames, layout={"grid_template_columns": f"repeat(2, {WIDTH + 8}px)"}
         )
-        legend = " &nbsp; ".join(
-            f'<span style="white-space:nowrap">{swatch(train_id)}</span>'
-            for train_id in self.gallery.classes.train_ids
-        )
+        legend = " &nbsp; ".join(map(swatch, self.gallery.source.classes.train_ids))
         notes = [note_box(self.gallery)]
         if self.other is not None:
             notes.append(note_box(self.other))
@@ -91,7 +97,7 @@ class AdaptationExplorer(widgets.VBox):
         return [
             *notes,
             widgets.HBox([self.picture, self.view], layout=WRAP),
-            widgets.HBox([self.step, self.play, self.progress, self.status], layout=WRAP),
+            widgets.HBox([self.step, self.play, self.status], layout=WRAP),
             widgets.HBox([grid, widgets.VBox([self.scores, self.terms])], layout=WRAP),
             widgets.HTML(f'<div style="line-height:1.4">{legend}</div>'),
             self.charts,
@@ -99,42 +105,39 @@ class AdaptationExplorer(widgets.VBox):
         ]
 
     def _load(self, opening: bool = False) -> None:
-        """Looks at the chosen picture in every step, then shows it."""
+        """Computes the chosen picture at every step, then shows it."""
         self.shown = self.gallery.pictures[self.picture.value]
-        self.looks: dict[int, Look] = {}
-        """Of the shown picture, by step."""
-        self.other_looks: dict[int, Look] = {}
+        self.by_step: dict[int, PictureAtStep] = {}
+        """The shown picture."""
+        self.other_by_step: dict[int, PictureAtStep] = {}
         self.failures: list[str] = []
         """What cannot be shown, and why."""
-        wanted = [(self.gallery, self.looks, step) for step in self.gallery.steps]
+        wanted = [(self.gallery, self.by_step, step) for step in self.gallery.steps]
         if self.other is not None:
-            wanted += [(self.other, self.other_looks, step) for step in self.other.steps]
-        self.progress.max, self.progress.layout.visibility = len(wanted), "visible"
-        # While it is opened its own bar is not on the page yet.
+            wanted += [(self.other, self.other_by_step, step) for step in self.other.steps]
+        # While it is opened its status is not on the page yet.
         bar = tqdm(wanted, "Looking at every step", disable=not opening)
-        for number, (gallery, looks, step) in enumerate(bar, start=1):
-            self.progress.value = number
+        for number, (gallery, by_step, step) in enumerate(bar, start=1):
             self.status.value = f"computing step {step}, {number} of {len(wanted)} ..."
             try:
-                looks[step] = self._look_at(gallery, self.picture.value, step)
+                by_step[step] = self._at_step(gallery, self.picture.value, step)
             except CheckpointError as error:
                 self.failures.append(f"{gallery.title}, step {step}: {error}")
-        self.progress.layout.visibility = "hidden"
         self.status.value = "<br>".join(map(html.escape, self.failures))
-        self._show()
+        self._show_step()
 
-    def _show(self) -> None:
+    def _show_step(self) -> None:
         """Everything of the chosen step."""
         step = self.step.value
-        self.look = self.looks.get(step)
-        self.other_look = None
-        if self.other_looks:
-            self.other_look = self.other_looks[nearest_step(list(self.other_looks), step)]
-        if self.look is None:
+        self.now = self.by_step.get(step)
+        self.other_now = None
+        if self.other_by_step:
+            self.other_now = self.other_by_step[nearest_step(list(self.other_by_step), step)]
+        if self.now is None:
             # What can be seen must not pass for this step.
-            for place, picture in enumerate(self.pictures):
-                picture.show(self.shown.pixels // 4, f"step {step} cannot be shown")
-                self._caption(place, f"step {step} cannot be shown")
+            said = f"step {step} cannot be shown"
+            for place in range(len(self.pictures)):
+                self.show(place, dimmed(self.shown.pixels), said, said)
             self.scores.value = self.terms.value = self.bars.value = ""
             return
         self._show_predictions()
@@ -142,54 +145,45 @@ class AdaptationExplorer(widgets.VBox):
         self._show_numbers()
         self._show_pixel()
 
-    def _caption(self, place: int, text: str) -> None:
-        style = f"line-height:1.3;width:{WIDTH}px;overflow-wrap:anywhere"
-        self.captions[place].value = f'<div style="{style}">{text}</div>'
-
     def _show_predictions(self) -> None:
-        shown, look, other = self.shown, self.look, self.other_look
-        self.image.show(shown.pixels, shown.name)
-        self._caption(0, f"{html.escape(shown.name)}: click a pixel")
-        said = f"student's prediction, step {look.step}"
-        right = None
+        shown, now, other = self.shown, self.now, self.other_now
+        self.show(0, shown.pixels, shown.name, f"{html.escape(shown.name)}: click a pixel")
+        said, right = f"student's prediction, step {now.step}", None
         if other is not None:
             said = (
-                f"students' predictions: left this run, step {look.step}; "
+                f"students' predictions: left this run, step {now.step}; "
                 f"right other run, step {other.step}"
             )
             right = colorize(other.student)
-        self.student.show(colorize(look.student), f"{shown.name}: {said}", right)
-        self._caption(1, html.escape(said))
-        said, labels = f"memory network's prediction, step {look.step}", look.memory
+        self.show(1, colorize(now.student), f"{shown.name}: {said}", html.escape(said), right)
+        said, labels = f"memory network's prediction, step {now.step}", now.memory
         if labels is None:
-            said, labels = "pseudo-label (self-training has no memory network)", shown.pseudo_label
-        self.memory.show(colorize(labels), f"{shown.name}: {said}")
-        self._caption(2, said)
+            said = f"pseudo-label ({self.gallery.row.title} has no memory network)"
+            labels = shown.pseudo_label
+        self.show(2, colorize(labels), f"{shown.name}: {said}", html.escape(said))
 
     def _show_view(self) -> None:
-        if self.look is None:
+        if self.now is None:
             return
-        first = self.looks.get(0, self.look)
-        view = draw_view(self.view.value, self.shown, self.look, first, self.other_look)
-        self.viewed.show(view.pixels, view.text)
-        self._caption(3, view.legend)
+        first = self.by_step.get(0, self.now)
+        self.show(3, *draw_view(self.view.value, self.shown, self.now, first, self.other_now))
 
     def _show_numbers(self) -> None:
-        look, here = self.look, f"step {self.look.step}"
-        looks = {here: look}
-        if look.step and 0 in self.looks:
-            looks = {"step 0": self.looks[0], here: look}
-        if self.other_look is not None:
-            looks[f"other run, step {self.other_look.step}"] = self.other_look
-        self.scores.value = text.score_table(looks)
-        self.terms.value = text.terms_table(look, update_at(self.gallery.history, look.step))
-        self.bars.value = text.iou_bars(looks)
-        runs = {"this run": (self.gallery, list(self.looks.values()))}
+        now, here = self.now, f"step {self.now.step}"
+        columns = {here: now}
+        if now.step and 0 in self.by_step:
+            columns = {"step 0": self.by_step[0], here: now}
+        if self.other_now is not None:
+            columns[f"other run, step {self.other_now.step}"] = self.other_now
+        self.scores.value = words.score_table(columns)
+        self.terms.value = words.terms_table(now, update_at(self.gallery.history, now.step))
+        self.bars.value = words.iou_bars(columns)
+        runs = {"this run": (self.gallery, list(self.by_step.values()))}
         if self.other is not None:
-            runs["other run"] = (self.other, list(self.other_looks.values()))
-        self.charts.value = text.run_charts(runs, look.step)
+            runs["other run"] = (self.other, list(self.other_by_step.values()))
+        self.charts.value = words.run_charts(runs, now.step)
 
     def _show_pixel(self) -> None:
         if self.image.picked:
             pixel = tuple(self.image.picked)
-            self.pixel.value = text.pixel_table(self.shown, pixel, list(self.looks.values()))
+            self.pixel.value = words.pixel_table(self.shown, pixel, self.by_step)

@@ -16,17 +16,13 @@ from iapc_lib.explorers.gallery import Gallery
 from iapc_lib.method.objective import iapc_losses
 from iapc_lib.method.prototypes import memory_prototypes
 
-Points = list[tuple[int, float]]
-"""(step, value), by rising step."""
-
-
 WINDOW = 20
 """Updates over which the history's loss is averaged."""
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """One picture as the networks of one step see it; made by `look_at`. Labels are train ids."""
+class PictureAtStep:
+    """One picture as the networks of one step see it; made by `picture_at_step`. Labels are train ids."""
 
     step: int
     student: np.ndarray
@@ -46,7 +42,7 @@ class Look:
     pseudo-label) as in the history, on this picture alone; empty without a memory network."""
 
 
-def look_at(gallery: Gallery, picture: int, step: int) -> Look:
+def picture_at_step(gallery: Gallery, picture: int, step: int) -> PictureAtStep:
     """Computes everything that is shown of a picture at a step of the gallery.
 
     Raises:
@@ -56,7 +52,7 @@ def look_at(gallery: Gallery, picture: int, step: int) -> Look:
     known = shown.pseudo_label != IGNORE
     miou, iou = picture_scores(gallery, student, shown.label)
     labelled = shown.label is not None and shown.label != IGNORE
-    return Look(
+    return PictureAtStep(
         step,
         student,
         gallery.memory_labels(picture, step) if gallery.row.memory else None,
@@ -80,7 +76,7 @@ def picture_scores(
     """
     if label is None or (label == IGNORE).all():
         return None, {}
-    classes = gallery.classes
+    classes = gallery.source.classes
     true, found = (
         torch.from_numpy(classes.channel_of_train_id[labels].astype(np.int64))
         for labels in (label, predicted)
@@ -97,14 +93,14 @@ def picture_terms(gallery: Gallery, picture: int, step: int) -> dict[str, float]
     As in a first update the class weights know of no earlier batch; the prototypes are the
     picture's own.
     """
-    outputs = gallery.outputs(picture, step)
-    labels = gallery.classes.channel_of_train_id[gallery.pictures[picture].pseudo_label]
+    student, memory = gallery.outputs(picture, step)
+    labels = gallery.source.classes.channel_of_train_id[gallery.pictures[picture].pseudo_label]
     terms = iapc_losses(
-        outputs.student,
-        memory_prototypes(outputs.memory, gallery.size),
+        student,
+        memory_prototypes(memory, gallery.size),
         gallery.source_logits(picture)[None],
         torch.from_numpy(labels.astype(np.int64))[None],
-        torch.ones(len(gallery.classes)),
+        torch.ones(len(gallery.source.classes)),
         gallery.losses,
         gallery.fidelity,
     )
@@ -123,17 +119,11 @@ def update_at(history: Sequence[Mapping[str, Any]], step: int) -> Mapping[str, f
     return next(updates, {})
 
 
-def loss_curve(history: Sequence[Mapping[str, Any]]) -> Points:
-    """Running mean of the loss over the last `WINDOW` updates."""
+def loss_curve(history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """(step, running mean of the loss over the last `WINDOW` updates)."""
     losses = pd.Series({entry["step"]: entry["loss"] for entry in history if "loss" in entry})
     means = losses.rolling(WINDOW, min_periods=1).mean()
     return list(means.items())
-
-
-def dev_curve(history: Sequence[Mapping[str, Any]]) -> Points:
-    """mIoU on `dev` in per cent, at the steps where it was measured; empty without labels."""
-    watched = [(entry["step"], entry["watched"]) for entry in history if "watched" in entry]
-    return [(step, found["dev_miou"]) for step, found in watched if "dev_miou" in found]
 
 
 def nearest_step(steps: Sequence[int], step: int) -> int:

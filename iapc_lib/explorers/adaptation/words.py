@@ -3,119 +3,102 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 
-from iapc_lib.explorers.adaptation.facts import WINDOW, Look, dev_curve, loss_curve
+from iapc_lib.explorers.adaptation.facts import WINDOW, PictureAtStep, loss_curve
 from iapc_lib.explorers.gallery import Gallery, Picture
 from iapc_lib.explorers.line_chart import Curve, line_chart
-from iapc_lib.explorers.parts import COLORS, bar_cell, swatch
-from iapc_lib.explorers.terms import TERM_NAMES, loss_symbol
-
-OTHER_COLORS = [COLORS[1], COLORS[3]]
-
-
-def _table(rows: Sequence[Sequence[str]], align: str = "right") -> str:
-    """Rows of HTML cells, the first row as heads; the first column is aligned to the left."""
-    lines = []
-    for number, row in enumerate(rows):
-        tag = "td" if number else "th"
-        cells = [
-            f'<{tag} style="text-align:{align if column else "left"};padding-right:1em;'
-            f'white-space:nowrap">{cell}</{tag}>'
-            for column, cell in enumerate(row)
-        ]
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f'<table style="line-height:1.3">{"".join(lines)}</table>'
+from iapc_lib.explorers.parts import COLORS, swatch, table
+from iapc_lib.explorers.terms import loss_symbol
+from iapc_lib.method.objective import TERMS
+from iapc_lib.training.monitor import dev_curve
 
 
-def score_table(looks: Mapping[str, Look]) -> str:
-    """Scores of one picture, a column a look.
+def score_table(columns: Mapping[str, PictureAtStep]) -> str:
+    """Scores of one picture, by the heading of their column; all with labels, or all without."""
+    scores = {}
+    for heading, one in columns.items():
+        rows = {"agrees with the pseudo-label (%)": 100 * one.agreement}
+        if one.miou is not None:
+            rows = {"mIoU (%)": one.miou, "pixels right (%)": 100 * one.right, **rows}
+        scores[html.escape(heading)] = rows.values()
+    made = table({"this picture": rows.keys(), **scores}, dict.fromkeys(scores, "{:.1f}".format))
+    return made + ("" if "mIoU (%)" in rows else "no labels, hence no score")
+
+
+def terms_table(now: PictureAtStep, update: Mapping[str, float]) -> str:
+    """What is minimised, on this picture and on the run's own batch; empty if neither is known.
 
     Args:
-        looks: by the heading of their column; all with labels, or all without.
-    """
-    looked, rows = list(looks.values()), [["this picture", *map(html.escape, looks)]]
-    labelled = looked[0].miou is not None
-    if labelled:
-        rows.append(["mIoU (%)", *(f"{look.miou:.1f}" for look in looked)])
-        rows.append(["pixels right (%)", *(f"{100 * look.right:.1f}" for look in looked)])
-    agreements = [f"{100 * look.agreement:.1f}" for look in looked]
-    rows.append(["agrees with the pseudo-label (%)", *agreements])
-    return _table(rows) + ("" if labelled else "no labels, hence no score")
-
-
-def terms_table(look: Look, update: Mapping[str, float]) -> str:
-    """The objective on this picture beside that of the run's own batch.
-
-    Args:
-        look: gives the terms on the picture.
+        now: gives the terms on the picture; they are empty where there is no memory network.
         update: the history's entry of the update that starts from these networks, or empty.
     """
-    columns = {"this picture": look.terms, "batch of the update": update}
+    columns = {"this picture": now.terms, "batch of the update": update}
     columns = {head: found for head, found in columns.items() if found}
     if not columns:
         return ""
-    names = {name: f"{loss_symbol(short)}, weighted" for name, short in TERM_NAMES.items()}
-    names = {"loss": "sum of the terms", **names, "importance": "mean importance"}
-    names["agreement"] = "prototype and pseudo-label agree"
-    rows = [[f"objective, step {look.step}", *columns]]
-    for name, said in names.items():
-        if any(name in found for found in columns.values()):
-            values = (found.get(name) for found in columns.values())
-            rows.append([said, *("" if value is None else f"{value:.4f}" for value in values)])
-    return _table(rows)
+    names = {"loss": "loss"}
+    if now.terms:
+        names = {"loss": "sum of the terms"}
+        names |= {name: f"{loss_symbol(name)}, weighted" for name in TERMS}
+        names |= {"importance": "mean importance", "agreement": "prototype and pseudo-label agree"}
+    values = {head: [found[name] for name in names] for head, found in columns.items()}
+    heading = f"objective, step {now.step}"
+    return table({heading: names.values(), **values}, dict.fromkeys(values, "{:.4f}".format))
 
 
-def pixel_table(picture: Picture, pixel: tuple[int, int], looks: Sequence[Look]) -> str:
+def pixel_table(
+    picture: Picture, pixel: tuple[int, int], by_step: Mapping[int, PictureAtStep]
+) -> str:
     """The classes of one pixel (row, column), a row a step."""
-    known = f"pseudo-label {swatch(int(picture.pseudo_label[pixel]))}"
+    known = f"pseudo-label {swatch(picture.pseudo_label[pixel])}"
     if picture.label is not None:
-        known += f" &nbsp; label {swatch(int(picture.label[pixel]))}"
-    rows = [["step", "student"]]
-    for look in looks:
-        rows.append([str(look.step), swatch(int(look.student[pixel]))])
-        if look.memory is not None:
-            rows[-1].append(swatch(int(look.memory[pixel])))
-    if len(rows[-1]) == 3:
-        rows[0].append("memory network")
+        known += f" &nbsp; label {swatch(picture.label[pixel])}"
+    columns = {
+        "step": list(by_step),
+        "student": [swatch(one.student[pixel]) for one in by_step.values()],
+    }
+    memory = [one.memory for one in by_step.values()]
+    if all(labels is not None for labels in memory):
+        columns["memory network"] = [swatch(labels[pixel]) for labels in memory]
     heading = f"<b>pixel: row {pixel[0]}, column {pixel[1]}</b><br>{known}"
-    return heading + _table(rows, "left")
+    return heading + table(columns, {"step": str})
 
 
-def iou_bars(looks: Mapping[str, Look]) -> str:
-    """IoU of every class that occurs in a label or prediction, a bar for every look."""
-    train_ids = sorted({train_id for look in looks.values() for train_id in look.iou})
+def iou_bars(columns: Mapping[str, PictureAtStep]) -> str:
+    """IoU of every class that occurs in a label or prediction, by the heading of their column."""
+    train_ids = sorted({train_id for one in columns.values() for train_id in one.iou})
     if not train_ids:
         return ""
-    heads = "".join(f'<th colspan="2" style="text-align:left">{name}</th>' for name in looks)
-    lines = [f'<tr><th style="text-align:left">IoU on this picture (%)</th>{heads}</tr>']
-    for train_id in train_ids:
-        cells = [f'<td style="padding-right:0.6em">{swatch(train_id)}</td>']
-        for look in looks.values():
-            iou = look.iou.get(train_id)
-            number = "absent" if iou is None else f"{iou:.1f}"
-            cells.append(bar_cell(iou or 0.0, (0, 100), "9em"))
-            cells.append(f'<td style="text-align:right;padding:0 1.2em 0 0.4em">{number}</td>')
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f'<table style="line-height:1.3">{"".join(lines)}</table>'
+    values = {
+        html.escape(heading): [one.iou.get(train_id, math.nan) for train_id in train_ids]
+        for heading, one in columns.items()
+    }
+    return table(
+        {"IoU on this picture (%)": list(map(swatch, train_ids)), **values},
+        dict.fromkeys(values, "{:.1f}".format),
+        dict.fromkeys(values, (0, 100)),
+        missing="absent",
+    )
 
 
-def run_charts(runs: Mapping[str, tuple[Gallery, Sequence[Look]]], step: int) -> str:
+def run_charts(runs: Mapping[str, tuple[Gallery, Sequence[PictureAtStep]]], step: int) -> str:
     """The run's curves with the step marked: loss, mIoU, agreement with the pseudo-label.
 
     Args:
-        runs: one or two; by what to call them: the gallery, and the looks taken so far.
+        runs: one or two; by what to call them: the gallery, and the picture at its steps.
         step: to be marked.
     """
     losses, scores, agreements = [], [], []
-    palettes = [COLORS[:1] + COLORS[2:3], OTHER_COLORS]
-    for (name, (gallery, looks)), (first, second) in zip(runs.items(), palettes, strict=False):
+    for number, (name, (gallery, pictures)) in enumerate(runs.items()):
+        first, second = COLORS[number], COLORS[number + 2]
         of = f", {name}" if len(runs) > 1 else ""
         losses.append(Curve(name, loss_curve(gallery.history), first))
         scores.append(Curve(f"dev{of}", dev_curve(gallery.history), first, dots=True))
-        here = [(look.step, look.miou) for look in looks if look.miou is not None]
+        here = [(one.step, one.miou) for one in pictures if one.miou is not None]
         scores.append(Curve(f"this picture{of}", here, second, dots=True, dashes="4 3"))
-        agreed = [(look.step, 100 * look.agreement) for look in looks]
+        agreed = [(one.step, 100 * one.agreement) for one in pictures]
         agreements.append(Curve(name, agreed, second, dots=True, dashes="4 3"))
     drawn = (
         line_chart(f"loss, mean of {WINDOW} updates", losses, step),

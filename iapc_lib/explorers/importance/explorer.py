@@ -2,64 +2,85 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 
 import ipywidgets as widgets
-import numpy as np
 
 from iapc_lib.classes import colorize
 from iapc_lib.explorers.gallery import Gallery
-from iapc_lib.explorers.importance import facts as trust
-from iapc_lib.explorers.importance import words as text
-from iapc_lib.explorers.parts import WRAP, framed, linked_pictures, note_box, picture_choice, shade
+from iapc_lib.explorers.importance import words
+from iapc_lib.explorers.importance.facts import (
+    DEFINITIONS,
+    LABELLINGS,
+    WIDEST,
+    class_shares,
+    correctness_picture,
+    importance_of,
+    labels_of,
+    pixel_importance,
+    shown_range,
+)
+from iapc_lib.explorers.parts import dimmed, percent, shade
+from iapc_lib.explorers.shell import (
+    WRAP,
+    GalleryExplorer,
+    choose,
+    dropdown,
+    note_box,
+    react,
+    slider,
+)
 
 WIDTH = 560  # CSS pixels of a picture at most; three fit beside one another on any page
 
 
-class ImportanceExplorer(widgets.VBox):
+class ImportanceExplorer(GalleryExplorer):
     """Slide a threshold over the importance: which pixels stay, and how many of them are right.
 
-    Controls are attributes: `picture`, `definition`, `labelling`, `threshold`, `exponent` (set
-    their `value`), and the pictures `image`, `prediction`, `importance` and, with labels, `verdict`
-    (set `picked`, which they share, or `hovered`).
+    Controls are attributes: `picture`, `definition`, `labelling`, `threshold` (set their `value`),
+    and the pictures `image`, `prediction`, `importance` and, with labels, `correct` (set `picked`,
+    which they share, or `hovered`).
+
+    Args:
+        gallery: pictures and the source network.
+        picture, pixel: see `GalleryExplorer`.
+        definition: of `DEFINITIONS`; None is the run's own.
+        labelling: of `LABELLINGS`: the labels that are judged.
+        threshold: pixels whose importance is not below it stay.
+
+    Raises:
+        ValueError: there is no such picture, pixel, definition, kind of labels or threshold.
     """
 
-    def __init__(self, gallery: Gallery):
-        self.gallery = gallery
-        # Of this explorer alone, so that it goes when it goes.
-        self._importance_of = lru_cache(maxsize=16)(self._compute)
-        self._make_controls()
-        self.status, self.pixel, self.shares = (widgets.HTML() for _ in range(3))
-        self.pictures = linked_pictures(gallery, WIDTH)
-        self.image, self.prediction, self.importance, self.verdict = self.pictures
-        self.captions = [widgets.HTML() for _ in self.pictures]
+    def __init__(
+        self,
+        gallery: Gallery,
+        *,
+        picture: int | str = 0,
+        definition: str | None = None,
+        labelling: str = LABELLINGS[0],
+        threshold: float = 0.3,
+        pixel: Sequence[int] | None = None,
+    ):
+        super().__init__(gallery, WIDTH, picture, pixel)
+        kinds = [(name, kind) for kind, name in DEFINITIONS.items()]
+        definition = definition or gallery.fidelity.importance
+        self.definition = dropdown("importance", kinds, definition, "24em")
+        self.labelling = dropdown("labels", LABELLINGS, labelling)
+        self.threshold = slider("threshold", WIDEST, 0.01)
+        choose(self.threshold, threshold)
+        self.pixel, self.shares = widgets.HTML(), widgets.HTML()
+        self.image, self.prediction, self.importance, self.correct = self.pictures
         self.hovered: list[int] = []
-        super().__init__(self._layout())
+        self.children = self._layout()
         self._load()
-        self._react()
-
-    def _make_controls(self) -> None:
-        self.picture = picture_choice(self.gallery)
-        kinds = [(name, kind) for kind, name in trust.DEFINITIONS.items()]
-        wide = {"width": "24em"}
-        self.definition = widgets.Dropdown(
-            options=kinds,
-            value=self.gallery.fidelity.importance,
-            description="importance",
-            layout=wide,
-        )
-        self.labelling = widgets.Dropdown(
-            options=trust.LABELLINGS, description="labels", layout={"width": "18em"}
-        )
-        self.threshold = widgets.FloatSlider(
-            value=0.3, min=0, max=1, step=0.01, description="threshold", layout=wide
-        )
-        self.exponent = widgets.FloatSlider(
-            value=1, min=0, max=4, step=0.1, description="exponent", layout=wide
-        )
+        choose(self.threshold, threshold)  # the slider may have become shorter
+        react(self._load, self.picture, self.definition, self.labelling)
+        react(self._select, self.threshold)
+        react(lambda: self._look_at([]), self.image, to="picked")
+        react(self._hover, *self.pictures, to="hovered")
 
     def _layout(self) -> list[widgets.Widget]:
-        *others, self._verdict_box = framed(self.pictures, self.captions)
         self.pixel.layout.width = "23em"  # whatever it says, so that its neighbour keeps still
         numbers = widgets.HBox([self.pixel, self.shares], layout=WRAP)
         numbers.layout.grid_area = "auto / span 2"  # ipywidgets 8 undoes `grid_column` in the page
@@ -67,74 +88,57 @@ class ImportanceExplorer(widgets.VBox):
         return [
             note_box(self.gallery),
             widgets.HBox([self.picture, self.definition, self.labelling], layout=WRAP),
-            widgets.HBox([self.threshold, self.exponent, self.status], layout=WRAP),
-            widgets.GridBox([*others, self._verdict_box, numbers], layout=columns),
+            widgets.HBox([self.threshold, self.status], layout=WRAP),
+            widgets.GridBox([*self.frames, numbers], layout=columns),
         ]
-
-    def _react(self) -> None:
-        """Every control acts when its value changes, by hand or in Python."""
-        for control, react in (
-            (self.picture, self._load),
-            (self.definition, self._load),
-            (self.labelling, self._load),
-            (self.exponent, self._weigh),
-            (self.threshold, self._select),
-        ):
-            control.observe(lambda _, react=react: react(), "value")
-        self.image.observe(lambda _: self._look_at([]), "picked")
-        for picture in self.pictures:
-            picture.observe(lambda _: self._hover(), "hovered")
-
-    def _compute(self, picture: int, definition: str) -> np.ndarray:
-        return trust.importance_of(self.gallery.source_logits(picture), definition)
 
     def _load(self) -> None:
         """Everything anew, for another picture, definition or kind of labels."""
         picture = self.picture.value
         self.status.value = "computing what the source network sees ..."
-        self.values = self._importance_of(picture, self.definition.value)
-        self.labels = trust.labels_of(self.gallery, picture, self.labelling.value)
+        self.values = importance_of(self.gallery.source_logits(picture), self.definition.value)
+        self.labels = labels_of(self.gallery, picture, self.labelling.value)
         self.status.value = ""
         self.shown = self.gallery.pictures[picture]
-        self._weigh()
-
-    def _weigh(self) -> None:
-        """The importance with its exponent, and the range in which it is shown."""
-        self.weight = trust.weight_of(self.values, self.exponent.value)
-        low, high = trust.weight_range(self.weight)
+        low, high = shown_range(self.values)
         self.threshold.min, self.threshold.max = low, high
-        definition = trust.DEFINITIONS[self.definition.value]
-        self.importance.show(
-            shade(self.weight, low, high),
-            f"importance by {definition} with exponent {self.exponent.value:g} of "
-            f"{self.shown.name}, from {low:.2f} (dark blue) to {high:.2f} (yellow), mean "
-            f"{self.weight.mean():.2f}",
+        self.show(
+            2,
+            shade(self.values, low, high),
+            f"importance by {self.definition.label} of {self.shown.name}, from {low:.2f} "
+            f"(dark blue) to {high:.2f} (yellow), mean {self.values.mean():.2f}",
+            words.importance_text(self.values, low, high),
         )
-        self.captions[2].value = text.importance_text(self.weight, low, high)
         self._select()
 
     def _select(self) -> None:
         """Which pixels stay, and what of them is right."""
-        self.kept = self.weight >= self.threshold.value
-        name, labelling, kept = self.shown.name, self.labelling.value, self.kept
+        self.kept = kept = self.values >= self.threshold.value
+        name, labelling, label = self.shown.name, self.labelling.value, self.shown.label
         fallen = f"{1 - kept.mean():.1%} of its pixels fall out and are darkened"
-        self.image.show(trust.darkened(self.shown.pixels, kept), f"{name}: {fallen}")
-        self.prediction.show(
-            trust.darkened(colorize(self.labels), kept), f"{labelling} of {name}: {fallen}"
+        self.show(
+            0,
+            dimmed(self.shown.pixels, kept),
+            f"{name}: {fallen}",
+            "input: hover, or click a pixel",
         )
-        self.captions[0].value = text.INPUT
-        self.captions[1].value = text.labels_text(labelling, kept)
-        labelled = self.shown.label is not None
-        shares = trust.class_shares(self.labels, kept, self.shown.label)
-        self.shares.value = text.shares_table(shares, labelled)
-        self._verdict_box.layout.display = "" if labelled else "none"
-        if labelled:
-            self.verdict.show(
-                trust.verdict_picture(self.shown, self.labels, kept),
+        self.show(
+            1,
+            dimmed(colorize(self.labels), kept),
+            f"{labelling} of {name}: {fallen}",
+            f"{labelling}: {kept.mean():.1%} of it stays",
+        )
+        shares = class_shares(self.labels, kept, label)
+        self.shares.value = words.shares_table(shares, label is not None)
+        self.frames[3].layout.display = "none" if label is None else ""
+        if label is not None:
+            self.show(
+                3,
+                correctness_picture(self.shown, self.labels, kept),
                 f"{labelling} of {name}, right (blue) and wrong (orange): "
-                f"{text.percent(shares[0].right_kept)} of those that stay are right; {fallen}",
+                f"{percent(shares[0].right_kept)} of those that stay are right; {fallen}",
+                words.correctness_text(shares[0]),
             )
-            self.captions[3].value = text.verdict_text(shares[0])
         self._show_pixel()
 
     def _hover(self) -> None:
@@ -152,15 +156,12 @@ class ImportanceExplorer(widgets.VBox):
         if not pixel:
             self.pixel.value = ""
             return
-        facts = trust.pixel_trust(
-            self.gallery, self.picture.value, pixel, self.values, self.weight, self.kept
-        )
-        self.pixel.value = text.pixel_text(
-            facts,
-            pixel,
-            self.definition.value,
-            self.exponent.value,
-            self.threshold.value,
-            len(self.gallery.classes),
-            bool(self.hovered),
-        )
+        facts = pixel_importance(self.gallery, self.picture.value, pixel, self.values)
+        kept, (row, column) = bool(self.kept[pixel]), pixel
+        lines = [
+            *words.formula(facts, self.definition.value, len(self.gallery.source.classes)),
+            words.decision(facts.importance, self.threshold.value, kept),
+        ]
+        how = "under the mouse" if self.hovered else "picked"
+        heading = f"<b>pixel: row {row}, column {column}</b>, {how}"
+        self.pixel.value = words.pixel_text(heading, facts, lines, self.shown, pixel)

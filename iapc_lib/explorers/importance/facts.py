@@ -10,26 +10,17 @@ from torch import Tensor
 
 from iapc_lib.classes import IGNORE
 from iapc_lib.explorers.gallery import Gallery, Picture
-from iapc_lib.explorers.parts import BLUE, ORANGE, blend
+from iapc_lib.explorers.parts import dimmed, marked
+from iapc_lib.explorers.terms import IMPORTANCE_NAMES
 from iapc_lib.method.importance import importance_map
 from iapc_lib.method.losses import entropy_map
 
-DEFINITIONS = {
-    "logits": "logit ratio (published code)",
-    "probabilities": "probability ratio (paper)",
-    "first": "first probability only",
-    "second": "second probability only",
-    "entropy": "entropy of all classes",
-}
+DEFINITIONS = IMPORTANCE_NAMES | {"entropy": "entropy of all classes"}
 """Names of the kinds of `importance_map`, and of `entropy`, 1 - H / ln K."""
-
-
 LABELLINGS = ("source prediction", "pseudo-label")
 """Labels that may be judged: of one forward pass, and as `pseudo_labels` makes them."""
-
-
 WIDEST = (-1.0, 2.0)
-"""Range of weights that is shown at most: the logit ratio has no bound."""
+"""Range of importance that is shown at most: the logit ratio has no bound."""
 
 
 class ClassShares(NamedTuple):
@@ -46,8 +37,8 @@ class ClassShares(NamedTuple):
     """The same among dropped pixels."""
 
 
-class PixelTrust(NamedTuple):
-    """All that decides on one pixel."""
+class PixelImportance(NamedTuple):
+    """What the source network says of one pixel, and how important that makes it."""
 
     classes: tuple[int, int]
     """Train ids of the two largest logits."""
@@ -56,12 +47,6 @@ class PixelTrust(NamedTuple):
     entropy: float
     """Of all classes, in nats."""
     importance: float
-    weight: float
-    """The importance with its exponent."""
-    kept: bool
-    pseudo_label: int
-    label: int | None
-    """The true class, 255 where it is not known; None without labels."""
 
 
 def importance_of(logits: Tensor, definition: str) -> np.ndarray:
@@ -78,17 +63,9 @@ def importance_of(logits: Tensor, definition: str) -> np.ndarray:
     return (1 - entropy / math.log(len(logits))).clamp(0, 1).numpy()
 
 
-def weight_of(importance: np.ndarray, exponent: float) -> np.ndarray:
-    """importance ** exponent with the importance's sign: a negative one stays negative.
-
-    Above 1 the exponent punishes doubt, below 1 it forgives; 0 lets all positive pixels count alike.
-    """
-    return np.copysign(np.abs(importance) ** exponent, importance)
-
-
-def weight_range(weight: np.ndarray) -> tuple[float, float]:
-    """Range in which to show weights: 0..1, wider in tenths where 1 % lies beyond, see `WIDEST`."""
-    finite = weight[np.isfinite(weight)]
+def shown_range(importance: np.ndarray) -> tuple[float, float]:
+    """Range in which to show it: 0..1, wider in tenths where 1 % lies beyond, see `WIDEST`."""
+    finite = importance[np.isfinite(importance)]
     if not finite.size:
         return 0.0, 1.0
     low, high = np.quantile(finite, (0.01, 0.99))
@@ -100,7 +77,7 @@ def labels_of(gallery: Gallery, picture: int, labelling: str) -> np.ndarray:
     """Train ids (H, W) uint8 of one of the `LABELLINGS`."""
     if labelling == "pseudo-label":
         return gallery.pictures[picture].pseudo_label
-    return gallery.train_ids(gallery.source_logits(picture).argmax(dim=0))
+    return gallery.source.train_ids(gallery.source_logits(picture).argmax(dim=0))
 
 
 def known_pixels(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -108,19 +85,13 @@ def known_pixels(labels: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return (labels != IGNORE) & (truth != IGNORE)
 
 
-def darkened(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) uint8 whose pixels that are not kept, (H, W) bool, are darkened."""
-    return np.where(kept[..., None], pixels, pixels // 4)
-
-
-def verdict_picture(picture: Picture, labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def correctness_picture(picture: Picture, labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8: right labels blue, wrong ones orange; for a picture with a truth.
 
     Pixels that cannot be judged keep the picture's own colour; those not kept are darkened.
     """
-    right, known = labels == picture.label, known_pixels(labels, picture.label)
-    colors = blend(picture.pixels, np.where(right[..., None], BLUE, ORANGE), 0.75)
-    return darkened(np.where(known[..., None], colors, picture.pixels), kept)
+    correct, known = labels == picture.label, known_pixels(labels, picture.label)
+    return dimmed(marked(picture.pixels, known & correct, known & ~correct), kept)
 
 
 def class_shares(
@@ -136,48 +107,34 @@ def class_shares(
     known = np.zeros_like(kept) if truth is None else known_pixels(labels, truth)
     right = known & (labels == truth)
 
-    def count(where: np.ndarray) -> np.ndarray:
-        return np.bincount(labels[where], minlength=IGNORE + 1)
+    def rate(part: np.ndarray, whole: np.ndarray) -> float:
+        return float((part & whole).sum() / whole.sum()) if whole.any() else math.nan
 
-    counts = np.stack([
-        count(np.ones_like(kept)), count(kept),
-        count(known & kept), count(right & kept), count(known & ~kept), count(right & ~kept),
-    ])  # fmt: skip
-    train_ids = np.flatnonzero(counts[0]).tolist()
-    rows = [(None, counts.sum(axis=1)), *((t, counts[:, t]) for t in train_ids)]
-    shares = []
-    for train_id, (pixels, stay, known_kept, right_kept, known_dropped, right_dropped) in rows:
-        parts = ((right_kept, known_kept), (right_dropped, known_dropped))
-        rates = (float(good / of) if of else math.nan for good, of in parts)
-        shares.append(ClassShares(train_id, int(pixels), float(stay / pixels), *rates))
-    return shares
+    members = {None: np.ones_like(kept)}
+    members |= {train_id: labels == train_id for train_id in np.unique(labels).tolist()}
+    return [
+        ClassShares(
+            train_id,
+            int(own.sum()),
+            rate(kept, own),
+            rate(right, own & known & kept),
+            rate(right, own & known & ~kept),
+        )
+        for train_id, own in members.items()
+    ]
 
 
-def pixel_trust(
-    gallery: Gallery,
-    picture: int,
-    pixel: tuple[int, int],
-    importance: np.ndarray,
-    weight: np.ndarray,
-    kept: np.ndarray,
-) -> PixelTrust:
-    """What the source network says of the pixel at (row, column), and what became of it.
-
-    Args:
-        importance: (H, W) float, with its `weight` alike, and `kept` (H, W) bool.
-    """
-    shown = gallery.pictures[picture]
+def pixel_importance(
+    gallery: Gallery, picture: int, pixel: tuple[int, int], importance: np.ndarray
+) -> PixelImportance:
+    """Reads all that decides at the pixel (row, column); importance is (H, W) float."""
     logits = gallery.source_logits(picture)[:, *pixel]  # (K,)
     leading = logits.topk(2)
     log_probabilities = logits.log_softmax(dim=0)
-    return PixelTrust(
-        tuple(gallery.train_ids(leading.indices).tolist()),
+    return PixelImportance(
+        tuple(gallery.source.train_ids(leading.indices).tolist()),
         tuple(leading.values.tolist()),
         tuple(log_probabilities[leading.indices].exp().tolist()),
         max(entropy_map(log_probabilities[None, :, None, None]).item(), 0.0),
         float(importance[pixel]),
-        float(weight[pixel]),
-        bool(kept[pixel]),
-        int(shown.pseudo_label[pixel]),
-        None if shown.label is None else int(shown.label[pixel]),
     )

@@ -11,43 +11,30 @@ import torch
 from torch import Tensor
 
 from iapc_lib.explorers.line_chart import Curve, line_chart
-from iapc_lib.explorers.parts import COLORS, WRAP, block
+from iapc_lib.explorers.parts import COLORS, block
 from iapc_lib.explorers.pixel_image import PixelImage
-from iapc_lib.explorers.playground import words as text
-from iapc_lib.explorers.playground.facts import PIXELS, START, START_LOSSES, Handful, descend, judge
+from iapc_lib.explorers.playground import words
+from iapc_lib.explorers.playground.facts import (
+    PIXELS,
+    START,
+    START_LOSSES,
+    ToyPixels,
+    descend,
+    losses_of,
+)
 from iapc_lib.explorers.playground.plane import LIMITS, SIDE, draw_plane, to_feature, to_place
-
-IMPORTANCE = {
-    "1 - s2 / s1 of the logits": "logits",
-    "1 - s2 / s1 of probabilities": "probabilities",
-    "s1 of probabilities": "first",
-    "1 - s2 of probabilities": "second",
-}
-
+from iapc_lib.explorers.shell import WRAP, Explorer, choose, dropdown, react, slider
+from iapc_lib.explorers.terms import IMPORTANCE_NAMES
+from iapc_lib.method.settings import Importance, Losses
 
 LOGIT_LIMITS = (-8.0, 8.0)
-
-
 # Powers of two, as the sliders' ranges are: a browser's arithmetic on them is exact. Otherwise it
 # sends back each number that it is shown with a rounding error, and so undoes the next step.
 LOGIT_STEP, FEATURE_STEP = 1 / 8, 1 / 64
+WIDTH = "330px"  # of a control
 
-
-STYLE, LAYOUT = {"description_width": "7em"}, {"width": "330px"}
-
-
-def _slider(
-    description: str, limits: tuple[float, float], step: float, readout: str = ".3f"
-) -> widgets.FloatSlider:
-    return widgets.FloatSlider(
-        min=limits[0],
-        max=limits[1],
-        step=step,
-        readout_format=readout,
-        description=description,
-        style=STYLE,
-        layout=LAYOUT,
-    )
+_number = partial(slider, readout=".3f", width=WIDTH)
+_weight = partial(slider, limits=(0, 2), step=0.01, width=WIDTH)
 
 
 def _by_hand(change) -> bool:
@@ -57,8 +44,8 @@ def _by_hand(change) -> bool:
     return not math.isclose(change.old, change.new, abs_tol=1e-6)
 
 
-class LossPlayground(widgets.VBox):
-    """A handful of pixels whose logits, features and pseudo-labels one sets, and their losses.
+class LossPlayground(Explorer):
+    """A few pixels whose logits, features and pseudo-labels one sets, and their losses.
 
     Controls are attributes; set their `value`. By pixel (0..3), then class (0..2) or axis (0, 1):
     `logits`, `source_logits`, `features`; by pixel: `labels`; by class and axis: `prototypes`.
@@ -66,75 +53,88 @@ class LossPlayground(widgets.VBox):
     `importance` its definition, `chosen` the pixel that is looked at, `rate` the step size; `step`
     and `reset` are buttons. A click or arrow key in the `plane` moves the chosen pixel's feature.
 
-    What is computed lies in `handful`, `losses` and `verdict`. After a step the sliders show the
-    handful's numbers to the nearest of their own steps; the next step reckons with all digits.
+    What is computed lies in `toy`, `losses` and `report`. After a step the sliders show the
+    pixels' numbers to the nearest of their own steps; the next step reckons with all digits.
+
+    Args:
+        pixels: at the start.
+        losses: weights of the terms and of the classes at the start.
+        importance: its definition at the start, see `importance_map`.
+        pixel: that is looked at: its name or its number.
+
+    Raises:
+        ValueError: there is no such importance or pixel, or a weight lies beyond its slider.
     """
 
-    def __init__(self):
+    def __init__(
+        self,
+        pixels: ToyPixels = START,
+        losses: Losses = START_LOSSES,
+        *,
+        importance: Importance = "logits",
+        pixel: int | str = 0,
+    ):
+        super().__init__()
+        self._start = pixels, losses, importance
         self._make_controls()
+        choose(self.chosen, pixel)
         self.plane = PixelImage(width=SIDE)
-        self.pixels, self.loss_table, self.gradients, self.course, self.status = (
-            widgets.HTML() for _ in range(5)
+        self.pixels, self.loss_table, self.gradients, self.course = (
+            widgets.HTML() for _ in range(4)
         )
-        super().__init__(self._layout())
+        self.children = self._layout()
         self._restart()
         for field, sliders in self._sliders.items():
-            for place, slider in sliders.items():
-                slider.observe(partial(self._set_number, field, place), "value")
-        for pixel, label in enumerate(self.labels):
-            label.observe(partial(self._set_number, "labels", pixel), "value")
+            for place, one in sliders.items():
+                one.observe(partial(self._set_number, field, place), "value")
+        for number, label in enumerate(self.labels):
+            label.observe(partial(self._set_number, "labels", number), "value")
         for control in (*self.weights.values(), self.ceiling, self.importance):
             control.observe(lambda change: _by_hand(change) and self._begin(), "value")
-        self.chosen.observe(lambda _: self._show(), "value")
-        self.plane.observe(lambda _: self._move(), "picked")
+        react(self._show, self.chosen)
+        react(self._move, self.plane, to="picked")
         self.step.on_click(lambda _: self._descend())
         self.reset.on_click(lambda _: self._restart())
 
     def _make_controls(self) -> None:
-        names = text.CLASS_NAMES
+        names = words.CLASS_NAMES
         self.chosen = widgets.ToggleButtons(
             options=[(name, number) for number, name in enumerate(PIXELS)],
             description="pixel",
             style={"button_width": "3em", "description_width": "4em"},
         )
         options = [(name, channel) for channel, name in enumerate(names)]
-        self.labels = [
-            widgets.Dropdown(
-                options=options, description="pseudo-label", style=STYLE, layout=LAYOUT
-            )
-            for _ in PIXELS
-        ]
+        self.labels = [dropdown("pseudo-label", options, width=WIDTH) for _ in PIXELS]
         self.logits, self.source_logits = (
             [
-                [_slider(f"{letter} {name}", LOGIT_LIMITS, LOGIT_STEP) for name in names]
+                [_number(f"{letter} {name}", LOGIT_LIMITS, LOGIT_STEP) for name in names]
                 for _ in PIXELS
             ]
             for letter in "zs"
         )
         self.features = [
-            [_slider(f"f {axis}", LIMITS, FEATURE_STEP) for axis in "xy"] for _ in PIXELS
+            [_number(f"f {axis}", LIMITS, FEATURE_STEP) for axis in "xy"] for _ in PIXELS
         ]
         self.prototypes = [
-            [_slider(f"{name} {axis}", LIMITS, FEATURE_STEP) for axis in "xy"] for name in names
+            [_number(f"{name} {axis}", LIMITS, FEATURE_STEP) for axis in "xy"] for name in names
         ]
         self._sliders = {
             field: {
-                (row, column): slider
+                (row, column): one
                 for row, sliders in enumerate(getattr(self, field))
-                for column, slider in enumerate(sliders)
+                for column, one in enumerate(sliders)
             }
             for field in ("logits", "features", "source_logits", "prototypes")
         }
         self.weights = {
-            "importance_aware": _slider("L_IA", (0, 2), 0.01, ".2f"),
-            "prototype_symmetric": _slider("L_PS", (0, 2), 0.01, ".2f"),
-            "prototype_enhanced": _slider("L_PE", (0, 2), 0.01, ".2f"),
-            "information_maximization": _slider("L_IM", (0, 2), 0.01, ".2f"),
+            "importance_aware": _weight("L_IA"),
+            "prototype_symmetric": _weight("L_PS"),
+            "prototype_enhanced": _weight("L_PE"),
+            "information_maximization": _weight("L_IM"),
         }
-        self.ceiling = _slider("rare class", (1, 7), 0.5, ".1f")
-        self.importance = widgets.Dropdown(
-            options=IMPORTANCE, description="importance", style=STYLE, layout=LAYOUT
-        )
+        self.ceiling = slider("rare class", (1, 7), 0.5, ".1f", WIDTH)
+        kinds = [(name, kind) for kind, name in IMPORTANCE_NAMES.items()]
+        self.importance = dropdown("importance", kinds, width=WIDTH)
         self.rate = widgets.FloatLogSlider(
             1.0, min=-1, max=2, step=0.1, description="step size", readout_format=".2g"
         )
@@ -150,14 +150,15 @@ class LossPlayground(widgets.VBox):
         ]
         stack = widgets.Stack(cards, selected_index=0)
         widgets.dlink((self.chosen, "index"), (stack, "selected_index"))
+        published = ", ".join(f"{getattr(Losses(), name):g}" for name in self.weights)
         explained = (
             "<i>z</i>: the student's logits, <i>f</i>: its feature; <i>s</i>: the source network's "
             "logits, for the importance",
             "The mean features of the classes. At (0, 0) the class is absent.",
-            "The weights are the published ones. <i>rare class</i>: weight of a class with fewer "
-            "than two pixels (published: 7).",
+            f"Published weights: {published}. <i>rare class</i>: weight of a class with fewer than "
+            f"{self._start[1].rare_class_pixels} pixels (published: 7).",
         )
-        says = [widgets.HTML(block(words, "330px")) for words in explained]
+        says = [widgets.HTML(block(one, WIDTH)) for one in explained]
         prototypes = [slider for pair in self.prototypes for slider in pair]
         tabs = widgets.Tab(
             [
@@ -182,85 +183,85 @@ class LossPlayground(widgets.VBox):
     def _restart(self) -> None:
         """Back to the start."""
         self._listening = False
-        for label, channel in zip(self.labels, START.labels.tolist(), strict=True):
+        toy, losses, importance = self._start
+        for label, channel in zip(self.labels, toy.labels.tolist(), strict=True):
             label.value = channel
         for name, weight in self.weights.items():
-            weight.value = getattr(START_LOSSES, name)
-        self.ceiling.value = START_LOSSES.class_weight_ceiling
-        self.importance.value, self.rate.value = "logits", 1.0
-        self._put(START)
+            choose(weight, getattr(losses, name))
+        choose(self.ceiling, losses.class_weight_ceiling)
+        choose(self.importance, importance)
+        self.rate.value = 1.0
+        self._put(toy)
         self._begin()
 
-    def _put(self, handful: Handful) -> None:
+    def _put(self, toy: ToyPixels) -> None:
         """Makes these the pixels, and shows their numbers on the sliders."""
-        self.handful, self._listening = handful, False
+        self.toy, self._listening = toy, False
         for field, sliders in self._sliders.items():
-            values = getattr(handful, field).tolist()
-            for (row, column), slider in sliders.items():
-                slider.value = round(values[row][column] / slider.step) * slider.step
+            values = getattr(toy, field).tolist()
+            for (row, column), one in sliders.items():
+                one.value = round(values[row][column] / one.step) * one.step
         self._listening = True
 
     def _set_number(self, field: str, place: int | tuple[int, int], change) -> None:
-        """One number of the handful is set by hand."""
+        """One number of the pixels is set by hand."""
         if self._listening and _by_hand(change):
-            values = getattr(self.handful, field).clone()
+            values = getattr(self.toy, field).clone()
             values[place] = change.new
-            self.handful = replace(self.handful, **{field: values})
+            self.toy = replace(self.toy, **{field: values})
             self._begin()
 
-    def _judge(self) -> None:
+    def _compute(self) -> None:
         weights = {name: weight.value for name, weight in self.weights.items()}
-        self.losses = START_LOSSES.model_copy(
+        self.losses = self._start[1].model_copy(
             update={**weights, "class_weight_ceiling": self.ceiling.value}
         )
-        self.verdict = judge(self.handful, self.losses, self.importance.value)
+        self.report = losses_of(self.toy, self.losses, self.importance.value)
 
     def _begin(self) -> None:
         """A new start of the descent, from what was set by hand."""
         if not self._listening:
             return
-        self._judge()
+        self._compute()
         self.trail: list[Tensor] = []
         """Features before each step since something was set by hand."""
-        self.totals = [self.verdict.total]
+        self.totals = [self.report.total.value]
         """The objective before the first of these steps and after each."""
         self._show()
 
     def _descend(self) -> None:
-        if not self.verdict.finite:
+        if not self.report.finite:
             return
-        self.trail.append(self.handful.features)
-        stepped = descend(self.handful, self.verdict, self.rate.value)
+        self.trail.append(self.toy.features)
+        stepped = descend(self.toy, self.report, self.rate.value)
         # Where a slider ends, the number stops.
         logits, features = stepped.logits.clamp(*LOGIT_LIMITS), stepped.features.clamp(*LIMITS)
         self._put(replace(stepped, logits=logits, features=features))
-        self._judge()
-        self.totals.append(self.verdict.total)
+        self._compute()
+        self.totals.append(self.report.total.value)
         self._show()
 
     def _move(self) -> None:
         """A click in the plane, or an arrow key, moves the chosen pixel's feature there."""
         place = list(self.plane.picked)
         if place and place != self._place_of_chosen():
-            features = self.handful.features.clone()
+            features = self.toy.features.clone()
             features[self.chosen.value] = torch.tensor(to_feature(place), dtype=features.dtype)
-            self._put(replace(self.handful, features=features))
+            self._put(replace(self.toy, features=features))
             self._begin()
 
     def _place_of_chosen(self) -> list[int]:
-        return to_place(self.handful.features[self.chosen.value].tolist())
+        return to_place(self.toy.features[self.chosen.value].tolist())
 
     def _show(self) -> None:
-        handful, verdict, chosen = self.handful, self.verdict, self.chosen.value
-        self.step.disabled = not verdict.finite
-        self.status.value = "" if verdict.finite else text.NOT_FINITE
-        self.plane.show(
-            draw_plane(handful, verdict, chosen, self.trail), text.plane_text(handful, verdict)
-        )
+        toy, report, chosen = self.toy, self.report, self.chosen.value
+        self.step.disabled = not report.finite
+        self.status.value = "" if report.finite else words.NOT_FINITE
+        self.plane.show(draw_plane(toy, report, chosen, self.trail), words.plane_text(toy, report))
         self.plane.picked = self._place_of_chosen()
-        self.pixels.value = text.pixels_table(handful, verdict, chosen)
-        self.loss_table.value = text.losses_table(handful, verdict, self.losses)
-        self.gradients.value = text.gradients_table(handful, verdict, self.losses, chosen)
+        self.pixels.value = words.pixels_table(report, chosen)
+        self.loss_table.value = words.losses_table(report, self.losses)
+        self.gradients.value = words.gradients_table(report, self.losses, chosen)
         steps = len(self.totals) - 1
         curve = Curve("objective", list(enumerate(self.totals)), COLORS[0], dots=steps < 40)
         drawn = line_chart("objective since set by hand", [curve], steps)

@@ -1,47 +1,36 @@
-"""A handful of pixels set by hand, and what every loss and its gradient says of them.
+"""A few pixels set by hand, and what every loss and its gradient says of them.
 
 No network: where an update takes logits and features from networks, here they are the variables.
-The losses are the library's own.
+The objective is the library's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from iapc_lib.classes import ClassSet
 from iapc_lib.explorers.terms import PixelFacts
-from iapc_lib.method.importance import importance_map
-from iapc_lib.method.losses import (
-    class_counts,
-    class_weights,
-    importance_aware_loss,
-    information_maximization_loss,
-    prototype_enhanced_loss,
-    prototype_symmetric_loss,
-)
-from iapc_lib.method.prototypes import prototype_labels, prototype_similarity
-from iapc_lib.method.settings import Importance, Losses
+from iapc_lib.method.deeplab import Prediction
+from iapc_lib.method.objective import iapc_losses
+from iapc_lib.method.settings import Fidelity, Importance, Losses
 
 CLASSES = ClassSet((0, 8, 13))
 """Road, vegetation, car: three classes whose colours are told apart easily."""
-
-
 PIXELS = "abcd"
-"""Names of the pixels at the start."""
-
-
+"""Names of the pixels."""
 START_LOSSES = Losses(class_weight_ceiling=1.0, rare_class_pixels=2)
 """The published weights of the terms; all classes weigh 1. With a higher ceiling a class with
 fewer than two of the pixels is rare."""
 
 
 @dataclass(frozen=True, eq=False)
-class Handful:
+class ToyPixels:
     """P pixels of K classes with two-dimensional features; float64, labels are channels."""
 
     logits: Tensor
@@ -55,36 +44,24 @@ class Handful:
     prototypes: Tensor
     """(K, 2); the zero vector is an absent class."""
 
-    @classmethod
-    def of(
-        cls,
-        logits: Sequence[Sequence[float]],
-        features: Sequence[Sequence[float]],
-        labels: Sequence[int],
-        source_logits: Sequence[Sequence[float]],
-        prototypes: Sequence[Sequence[float]],
-    ) -> Handful:
-        """Made of plain lists of numbers."""
-        logits, features, source_logits, prototypes = (
-            torch.tensor(values, dtype=torch.float64)
-            for values in (logits, features, source_logits, prototypes)
-        )
-        return cls(logits, features, torch.tensor(labels), source_logits, prototypes)
 
+_numbers = partial(torch.tensor, dtype=torch.float64)
 
-START = Handful.of(
-    logits=[[3.0, 0.5, 0.25], [1.25, 0.75, 1.0], [0.25, 2.0, 0.5], [0.5, 1.5, 1.0]],
-    features=[[1.5, 0.5], [1.0, 0.875], [0.375, 1.25], [0.75, 1.5]],
-    labels=[0, 0, 1, 2],
-    source_logits=[[2.75, 0.5, 0.25], [1.25, 1.0, 0.75], [0.25, 1.75, 0.75], [0.5, 1.0, 1.25]],
-    prototypes=[[1.75, 0.25], [0.25, 1.75], [1.375, 1.125]],
+START = ToyPixels(
+    logits=_numbers([[3.0, 0.5, 0.25], [1.25, 0.75, 1.0], [0.25, 2.0, 0.5], [0.5, 1.5, 1.0]]),
+    features=_numbers([[1.5, 0.5], [1.0, 0.875], [0.375, 1.25], [0.75, 1.5]]),
+    labels=torch.tensor([0, 0, 1, 2]),
+    source_logits=_numbers(
+        [[2.75, 0.5, 0.25], [1.25, 1.0, 0.75], [0.25, 1.75, 0.75], [0.5, 1.0, 1.25]]
+    ),
+    prototypes=_numbers([[1.75, 0.25], [0.25, 1.75], [1.375, 1.125]]),
 )
 """a: sure and undisputed. b: called road, looks like a car. c: undisputed. d: called car, and
 prediction and prototype both say vegetation."""
 
 
 class Term(NamedTuple):
-    """One loss, and the gradient of its weighted value."""
+    """One loss, or their weighted sum, and the gradient of its weighted value."""
 
     value: float
     """Mean over the pixels, before its weight."""
@@ -95,126 +72,74 @@ class Term(NamedTuple):
     """(P, 2); None where the loss does not depend on the features."""
 
 
-class Verdict(NamedTuple):
-    """What the losses say of a handful."""
+class LossReport(NamedTuple):
+    """What the losses say of toy pixels."""
 
     terms: dict[str, Term]
-    """By name: L_IA, L_PS1, L_PS2, L_PE, L_IM."""
-    total: float
-    """Sum of the weighted terms."""
-    logit_gradient: Tensor
-    """(P, K), of the total."""
-    feature_gradient: Tensor
-    """(P, 2), of the total."""
+    """By name, see `method.objective.TERMS`."""
+    total: Term
+    """Their weighted sum."""
     probabilities: Tensor
     """(P, K), of the student."""
-    predicted: Tensor
-    """(P,) int64, the student's class."""
-    importance: Tensor
-    """(P,), of the source network's logits."""
-    class_weight: Tensor
-    """(K,)."""
     similarity: Tensor
     """(P, K), cosines."""
-    nearest: Tensor
-    """(P,) int64, class of the nearest prototype."""
+    pixels: list[PixelFacts]
+    """The P pixels as the prototypes explorer knows them."""
 
     @property
     def finite(self) -> bool:
         """Whether the total and its gradients are numbers: the importance divides by a logit."""
-        found = (torch.tensor(self.total), self.logit_gradient, self.feature_gradient)
-        return all(bool(value.isfinite().all()) for value in found)
+        value, _, *gradients = self.total
+        return all(bool(one.isfinite().all()) for one in (torch.tensor(value), *gradients))
 
 
-def judge(
-    handful: Handful, losses: Losses = START_LOSSES, importance: Importance = "logits"
-) -> Verdict:
-    """Every loss of a handful, as an update would compute it, with its gradients.
+def losses_of(
+    toy: ToyPixels, losses: Losses = START_LOSSES, importance: Importance = "logits"
+) -> LossReport:
+    """Every loss of toy pixels, as an update would compute it, with its gradients.
 
     The pixels are one row of an image, at full size and at feature resolution alike.
 
     Args:
-        handful: the pixels.
+        toy: the pixels.
         losses: weights of the terms and of the classes.
         importance: its definition, see `importance_map`.
     """
-    logits = handful.logits.T[None, :, None].clone().requires_grad_()  # (1, K, 1, P)
-    features = handful.features.T[None, :, None].clone().requires_grad_()  # (1, 2, 1, P)
-    labels = handful.labels[None, None]
-    classes = len(handful.prototypes)
-    weight, _ = class_weights(
-        class_counts(labels, classes),
-        1,
-        torch.ones(classes, dtype=torch.float64),
-        losses.class_weight_ceiling,
-        losses.rare_class_pixels,
+    logits = toy.logits.T[None, :, None].clone().requires_grad_()  # (1, K, 1, P)
+    features = toy.features.T[None, :, None].clone().requires_grad_()  # (1, 2, 1, P)
+    found = iapc_losses(
+        Prediction(logits, features),
+        toy.prototypes[None],
+        toy.source_logits.T[None, :, None],
+        toy.labels[None, None],
+        torch.ones(len(toy.prototypes), dtype=toy.logits.dtype),
+        losses,
+        Fidelity(importance=importance),
     )
-    trust = importance_map(handful.source_logits.T[None, :, None], importance)
-    similarity = prototype_similarity(features, handful.prototypes[None])
-    nearest, predicted = prototype_labels(similarity.detach()), logits.detach().argmax(dim=1)
-    log_probabilities = logits.log_softmax(dim=1)
 
-    towards_prototype, towards_prediction = prototype_symmetric_loss(
-        log_probabilities, similarity, nearest, predicted
-    )
-    found = {
-        "L_IA": (
-            losses.importance_aware,
-            importance_aware_loss(log_probabilities, labels, trust, weight),
-        ),
-        "L_PS1": (losses.prototype_symmetric, towards_prototype),
-        "L_PS2": (losses.prototype_symmetric, towards_prediction),
-        "L_PE": (
-            losses.prototype_enhanced,
-            prototype_enhanced_loss(log_probabilities, labels, nearest, weight),
-        ),
-        "L_IM": (
-            losses.information_maximization,
-            information_maximization_loss(log_probabilities),
-        ),
-    }
+    def term(value: Tensor, weight: float) -> Term:
+        gradients = torch.autograd.grad(
+            weight * value, (logits, features), retain_graph=True, allow_unused=True
+        )
+        by_pixel = (None if gradient is None else gradient[0, :, 0].T for gradient in gradients)
+        return Term(value.item(), weight, *by_pixel)
 
-    def gradients(value: Tensor) -> list[Tensor | None]:
-        """With respect to logits (P, K) and features (P, 2)."""
-        made = torch.autograd.grad(value, (logits, features), retain_graph=True, allow_unused=True)
-        return [None if gradient is None else gradient[0, :, 0].T for gradient in made]
-
-    total = sum(weight * value for weight, value in found.values())
-    return Verdict(
-        {
-            name: Term(value.item(), weight, *gradients(weight * value))
-            for name, (weight, value) in found.items()
-        },
-        total.item(),
-        *gradients(total),
-        log_probabilities.detach().exp()[0, :, 0].T,
-        predicted[0, 0],
-        trust[0, 0],
-        weight,
-        similarity.detach()[0, :, 0].T,
-        nearest[0, 0],
+    train_ids = np.array(CLASSES.train_ids)
+    channels = (found.prototype_label[0, 0], toy.logits.argmax(dim=1), toy.labels)
+    known = (*(train_ids[one].tolist() for one in channels), found.importance[0, 0].tolist())
+    return LossReport(
+        {name: term(value, found.weights[name]) for name, value in found.values.items()},
+        term(found.total, 1.0),
+        toy.logits.softmax(dim=1),
+        found.similarity[0, :, 0].T,
+        [PixelFacts(*one) for one in zip(*known, strict=True)],
     )
 
 
-def descend(handful: Handful, verdict: Verdict, rate: float) -> Handful:
+def descend(toy: ToyPixels, report: LossReport, rate: float) -> ToyPixels:
     """One step of gradient descent on logits and features; all else stays."""
     return replace(
-        handful,
-        logits=handful.logits - rate * verdict.logit_gradient,
-        features=handful.features - rate * verdict.feature_gradient,
-    )
-
-
-def facts_of(handful: Handful, verdict: Verdict, pixel: int) -> PixelFacts:
-    """One pixel as the prototypes explorer knows it; classes are train ids."""
-    train_ids = CLASSES.train_ids
-    return PixelFacts(
-        pixel=(0, pixel),
-        cell=(0, pixel),
-        similarity=verdict.similarity[pixel].numpy(),
-        nearest=train_ids[verdict.nearest[pixel]],
-        predicted=train_ids[verdict.predicted[pixel]],
-        pseudo_label=train_ids[handful.labels[pixel]],
-        label=None,
-        importance=float(verdict.importance[pixel]),
+        toy,
+        logits=toy.logits - rate * report.total.logit_gradient,
+        features=toy.features - rate * report.total.feature_gradient,
     )

@@ -1,4 +1,4 @@
-"""The feature plane of a handful of pixels, drawn so that it can be clicked."""
+"""The feature plane of toy pixels, drawn so that it can be clicked."""
 
 from __future__ import annotations
 
@@ -10,27 +10,17 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from iapc_lib.classes import NAMES, PALETTE
-from iapc_lib.explorers.playground.facts import CLASSES, PIXELS, Handful, Verdict
+from iapc_lib.explorers.parts import FINE, diamond
+from iapc_lib.explorers.playground.facts import CLASSES, PIXELS, LossReport, ToyPixels
 from iapc_lib.method.prototypes import prototype_labels, prototype_similarity
 
 SIDE = 340
 """Pixels of the square drawing's side."""
-
-
 LIMITS = (0.0, 2.0)
 """Between which features and prototypes are set: behind a ReLU they are never negative."""
-
-
 SHOWN = (-0.4, 2.2)
 """What the drawing shows of both axes, the second one upwards."""
-
-
 _SCALE = SIDE / (SHOWN[1] - SHOWN[0])  # pixels of a unit
-
-
-_FINE = 3  # drawn this many times larger, then reduced: smooth lines
-
-
 _LONGEST = 42  # pixels of the longest arrow
 
 
@@ -61,15 +51,15 @@ def nearest_map(prototypes: Tensor) -> np.ndarray:
 
 
 def draw_plane(
-    handful: Handful, verdict: Verdict, chosen: int | None = None, trail: Sequence[Tensor] = ()
+    toy: ToyPixels, report: LossReport, chosen: int | None = None, trail: Sequence[Tensor] = ()
 ) -> np.ndarray:
     """Draws features as discs and prototypes as diamonds, over the class of the nearest prototype.
 
     Arrows point to where a step of gradient descent leads; the longest one has a fixed length.
 
     Args:
-        handful: the pixels.
-        verdict: of the losses.
+        toy: the pixels.
+        report: of the losses.
         chosen: number of the pixel whose disc gets a thick rim.
         trail: (P, 2) features of earlier steps, drawn as lines.
 
@@ -77,68 +67,60 @@ def draw_plane(
         (SIDE, SIDE, 3) uint8 RGB.
     """
     colors = PALETTE[list(CLASSES.train_ids)]
-    ground = np.rint(255 - (255 - colors[nearest_map(handful.prototypes)]) * 0.22)
-    canvas = Image.fromarray(ground.astype(np.uint8)).resize([SIDE * _FINE] * 2, 0)
+    ground = np.rint(255 - (255 - colors[nearest_map(toy.prototypes)]) * 0.22)
+    canvas = Image.fromarray(ground.astype(np.uint8)).resize([SIDE * FINE] * 2, 0)
     pen = ImageDraw.Draw(canvas)
     center, grey = _fine((0, 0)), (150, 150, 150)
     pen.line([(0, center[1]), (canvas.width, center[1])], grey, 2)
     pen.line([(center[0], 0), (center[0], canvas.height)], grey, 2)
-    pen.circle(center, _SCALE * _FINE, None, grey, 2)
-    for place, color in zip(handful.prototypes.tolist(), colors, strict=True):
-        pen.line([center, _fine(place)], tuple(map(int, color)), 2 * _FINE)
-        _diamond(pen, _fine(place), tuple(map(int, color)))
-    for number in range(len(handful.features)):
-        walked = [_fine(features[number].tolist()) for features in [*trail, handful.features]]
+    pen.circle(center, _SCALE * FINE, None, grey, 2)
+    for place, color in zip(toy.prototypes.tolist(), colors, strict=True):
+        pen.line([center, _fine(place)], tuple(map(int, color)), 2 * FINE)
+        diamond(pen, _fine(place), tuple(map(int, color)))
+    for number in range(len(toy.features)):
+        walked = [_fine(features[number].tolist()) for features in [*trail, toy.features]]
         if len(walked) > 1:
             pen.line(walked, (90, 90, 90), 2)
-    _arrows(pen, handful.features, -verdict.feature_gradient)
-    for number, place in enumerate(handful.features.tolist()):
-        color = tuple(map(int, colors[handful.labels[number]]))
+    _arrows(pen, toy.features, -report.total.feature_gradient)
+    for number, place in enumerate(toy.features.tolist()):
+        color = tuple(map(int, colors[toy.labels[number]]))
         rim = 3 if number == chosen else 1.2
-        pen.circle(_fine(place), (9 + rim) * _FINE, "black")
-        pen.circle(_fine(place), 9 * _FINE, color)
+        pen.circle(_fine(place), (9 + rim) * FINE, "black")
+        pen.circle(_fine(place), 9 * FINE, color)
         white = "white" if sum(color) < 380 else "black"
         pen.text(_fine(place), PIXELS[number], white, _font(12), "mm")
     if chosen is not None:  # a cross may lie on its letter
-        x, y = _fine(handful.features[chosen].tolist())
-        _letters(pen, (x - 17 * _FINE, y - 14 * _FINE), PIXELS[chosen])
-    for prototype, train_id in zip(handful.prototypes, CLASSES.train_ids, strict=True):
+        x, y = _fine(toy.features[chosen].tolist())
+        _letters(pen, (x - 17 * FINE, y - 14 * FINE), PIXELS[chosen])
+    for prototype, train_id in zip(toy.prototypes, CLASSES.train_ids, strict=True):
         _name(pen, prototype, NAMES[train_id])
-    return np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
+    return np.asarray(canvas.reduce(FINE))
 
 
 def _fine(feature: Sequence[float]) -> tuple[float, float]:
     """(x, y) on the enlarged canvas."""
     x, y = feature
-    return (x - SHOWN[0]) * _SCALE * _FINE, (SHOWN[1] - y) * _SCALE * _FINE
+    return (x - SHOWN[0]) * _SCALE * FINE, (SHOWN[1] - y) * _SCALE * FINE
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size * _FINE)
+    return ImageFont.load_default(size * FINE)
 
 
 def _name(pen, prototype: Tensor, name: str) -> None:
     """A prototype's name, on its far side as seen from the origin."""
     x, y = _fine(prototype.tolist())
     away = prototype / prototype.norm().clamp(min=1e-12)
-    half, line = pen.textlength(name, _font(12)) / 2, 16 * _FINE
-    x += float(away[0]) * (half + 14 * _FINE)
-    y -= float(away[1]) * 18 * _FINE
-    x = min(max(x, half + line / 4), SIDE * _FINE - half - line / 4)
-    y = min(max(y, line / 2), SIDE * _FINE - line / 2)
+    half, line = pen.textlength(name, _font(12)) / 2, 16 * FINE
+    x += float(away[0]) * (half + 14 * FINE)
+    y -= float(away[1]) * 18 * FINE
+    x = min(max(x, half + line / 4), SIDE * FINE - half - line / 4)
+    y = min(max(y, line / 2), SIDE * FINE - line / 2)
     _letters(pen, (x, y), name)
 
 
 def _letters(pen, place, text: str) -> None:
-    pen.text(place, text, "black", _font(12), "mm", stroke_width=2 * _FINE, stroke_fill="white")
-
-
-def _diamond(pen, place, color) -> None:
-    x, y = place
-    # A black rim in a white one is seen on grounds of every colour.
-    for radius, fill in ((9.5, "white"), (8.2, "black"), (7, color)):
-        r = radius * _FINE
-        pen.polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], fill)
+    pen.text(place, text, "black", _font(12), "mm", stroke_width=2 * FINE, stroke_fill="white")
 
 
 def _arrows(pen, features: Tensor, directions: Tensor) -> None:
@@ -151,8 +133,8 @@ def _arrows(pen, features: Tensor, directions: Tensor) -> None:
             continue
         unit = np.array([vector[0], -vector[1]]) / length
         tail = np.array(_fine(start))
-        tip = tail + unit * (12 + (_LONGEST - 12) * length) * _FINE
-        side = np.array([-unit[1], unit[0]]) * 4 * _FINE
-        base = tip - unit * 8 * _FINE
-        pen.line([tuple(tail), tuple(base)], "black", 2 * _FINE)
+        tip = tail + unit * (12 + (_LONGEST - 12) * length) * FINE
+        side = np.array([-unit[1], unit[0]]) * 4 * FINE
+        base = tip - unit * 8 * FINE
+        pen.line([tuple(tail), tuple(base)], "black", 2 * FINE)
         pen.polygon([tuple(tip), tuple(base + side), tuple(base - side)], "black")

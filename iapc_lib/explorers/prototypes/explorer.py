@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import lru_cache, partial
 
 import ipywidgets as widgets
@@ -11,9 +11,9 @@ import numpy as np
 
 from iapc_lib.classes import IGNORE, NAMES, PALETTE, colorize
 from iapc_lib.explorers.gallery import Gallery
-from iapc_lib.explorers.parts import WRAP, framed, linked_pictures, note_box, picture_choice, shade
+from iapc_lib.explorers.parts import shade
 from iapc_lib.explorers.pixel_image import PixelImage
-from iapc_lib.explorers.prototypes import words as text
+from iapc_lib.explorers.prototypes import words
 from iapc_lib.explorers.prototypes.facts import (
     Contrast,
     agreement_picture,
@@ -25,87 +25,98 @@ from iapc_lib.explorers.prototypes.facts import (
 from iapc_lib.explorers.prototypes.plane import (
     SIZE,
     Projection,
-    available_methods,
+    available_projections,
     draw,
-    missing_methods,
     project,
 )
+from iapc_lib.explorers.shell import WRAP, GalleryExplorer, dropdown, note_box, react, step_slider
 from iapc_lib.explorers.terms import terms_seen
 from iapc_lib.networks.weights import CheckpointError
 
 WIDTH = 480  # CSS pixels of each of the four pictures, at most: four fill a page of 1920
-
-
 NOTHING = np.zeros(0, np.int64)  # no cells
 
 
-def _place(contrast: Contrast, method: str) -> Projection:
-    return project(contrast.features, contrast.prototypes[contrast.present], method)
+def _place(contrast: Contrast, projection: str) -> Projection:
+    return project(contrast.features, contrast.prototypes[contrast.present], projection)
 
 
-class PrototypesExplorer(widgets.VBox):
+class PrototypesExplorer(GalleryExplorer):
     """Click a pixel: its similarity to every class prototype, and which losses see it.
 
     Drag a box in a picture, or among the plane's dots, to mark the same cells in the other; they
     stay selected over the steps. Controls are attributes: `picture`, `step`, `shown_class`,
-    `method`, `colored_by` (set their `value`), `clear`, and the pictures `image`, `assignment`,
-    `similarity`, `agreement` and `plane` (set `picked` or `region`; the first four share them).
+    `projection`, `colored_by` (set their `value`), `clear`, and the pictures `image`,
+    `assignment`, `similarity`, `agreement` and `plane` (set `picked` or `region`; the first four
+    share them).
 
     Args:
         gallery: pictures and networks.
+        picture, pixel: see `GalleryExplorer`.
+        step: one of `gallery.steps`.
+        shown_class: whose similarity map is shown, by name; None is the network's first.
+        region: (top, left, bottom, right) of a box in the pictures; bottom and right lie outside.
+        projection: one of `plane.available_projections()`.
+
+    Raises:
+        ValueError: the gallery's row has no memory network, or there is no such picture, pixel,
+            step, class, box or projection.
+        CheckpointError: the networks of this step cannot be had.
     """
 
-    def __init__(self, gallery: Gallery):
-        self.gallery = gallery
+    def __init__(
+        self,
+        gallery: Gallery,
+        *,
+        picture: int | str = 0,
+        step: int = 0,
+        pixel: Sequence[int] | None = None,
+        shown_class: str | None = None,
+        region: Sequence[int] = (),
+        projection: str = "PCA",
+    ):
+        if not gallery.row.memory:
+            raise ValueError(f"{gallery.row.title} has no memory network, hence no prototypes")
+        super().__init__(gallery, WIDTH, picture, pixel, boxes=True)
         self.selected = NOTHING
         """Numbers of the selected feature cells, rising."""
         # Of this explorer alone, so that they go when it goes.
         self._contrast_of = lru_cache(maxsize=16)(partial(prototype_contrast, gallery))
         self._placed = lru_cache(maxsize=64)(_place)
-        self._make_controls()
-        self.status, self.pixel, self.bars, self.terms, self.selection, self.plane_caption = (
-            widgets.HTML() for _ in range(6)
+        self.step = step_slider(gallery, step)
+        self.step.continuous_update = False
+        classes = [(name, channel) for channel, name in enumerate(gallery.source.classes.names)]
+        self.shown_class = dropdown("similarity", classes, shown_class)
+        self.projection = dropdown("plane", available_projections(), projection)
+        self.projection.disabled = len(self.projection.options) == 1
+        labelled = gallery.pictures[0].label is not None
+        kinds = ["nearest prototype", "pseudo-label", *(["true class"] if labelled else [])]
+        self.colored_by = dropdown("colours", kinds)
+        self.clear = widgets.Button(description="clear the selection")
+        self.pixel, self.bars, self.terms, self.selection, self.plane_caption = (
+            widgets.HTML() for _ in range(5)
         )
-        self.pictures = linked_pictures(gallery, WIDTH, "region", boxes=True)
         self.image, self.assignment, self.similarity, self.agreement = self.pictures
-        self.captions = [widgets.HTML() for _ in self.pictures]
         self.plane = PixelImage(boxes=True, width=SIZE[1])
-        super().__init__(self._layout())
+        self.children = self._layout()
+        self.contrast = self._contrast_of(self.picture.value, step)
         self._load()
         self._react()
-
-    def _make_controls(self) -> None:
-        gallery, labelled = self.gallery, self.gallery.pictures[0].label is not None
-        self.picture = picture_choice(gallery)
-        self.step = widgets.SelectionSlider(
-            options=gallery.steps,
-            description="step",
-            continuous_update=False,
-            disabled=len(gallery.steps) == 1,
-        )
-        classes = [(name, channel) for channel, name in enumerate(gallery.classes.names)]
-        self.shown_class, self.method, self.colored_by = (
-            widgets.Dropdown(options=options, description=name, layout={"width": "18em"})
-            for options, name in (
-                (classes, "similarity"),
-                (available_methods(), "plane"),
-                (
-                    ["nearest prototype", "pseudo-label", *(["true class"] if labelled else [])],
-                    "colours",
-                ),
-            )
-        )
-        self.clear = widgets.Button(description="clear the selection")
+        if region:
+            top, left, bottom, right = region
+            rows, columns = gallery.size
+            if not (0 <= top < bottom <= rows and 0 <= left < right <= columns):
+                raise ValueError(f"region {region}: no box in {rows} rows and {columns} columns")
+            self.image.region = list(region)
 
     def _layout(self) -> list[widgets.Widget]:
         fit = "repeat(auto-fit, minmax(200px, 1fr))"  # as many beside one another as there is room
         grid = widgets.GridBox(
-            framed(self.pictures, self.captions),
-            layout={"grid_template_columns": fit, "grid_gap": "4px 8px"},
+            self.frames, layout={"grid_template_columns": fit, "grid_gap": "4px 8px"}
         )
         plane = widgets.VBox(
             [
-                widgets.HBox([self.method, self.colored_by]),
+                widgets.HBox([self.projection, self.colored_by]),
                 self.plane,
                 self.selection,
                 self.plane_caption,
@@ -114,33 +125,27 @@ class PrototypesExplorer(widgets.VBox):
             layout={"width": f"{SIZE[1] + 4}px", "max_width": "100%"},
         )
         return [
-            note_box(self.gallery),
-            *(widgets.HTML(html.escape(note)) for note in variant_notes(self.gallery)),
+            note_box(self.gallery, variant_notes(self.gallery)),
             widgets.HBox([self.picture, self.step, self.shown_class, self.status], layout=WRAP),
             grid,
             widgets.HBox([plane, self.bars, widgets.VBox([self.pixel, self.terms])], layout=WRAP),
         ]
 
     def _react(self) -> None:
-        """Every control acts when its value changes, by hand or in Python."""
-        for control, react in (
-            (self.picture, self._change_picture),
-            (self.step, self._load),
-            (self.shown_class, self._show_similarity),
-            (self.method, self._project),
-            (self.colored_by, self._show_plane),
-        ):
-            control.observe(lambda _, react=react: react(), "value")
-        self.image.observe(lambda _: self._show_pixel(), "picked")
-        self.plane.observe(lambda _: self._pick_dot(), "picked")
-        in_picture = partial(self._box, other=self.plane, cells_in=self._cells_in_picture)
-        in_plane = partial(self._box, other=self.image, cells_in=self._cells_in_plane)
-        self.image.observe(lambda change: in_picture(change.new), "region")
-        self.plane.observe(lambda change: in_plane(change.new), "region")
+        react(self._change_picture, self.picture)
+        react(self._load, self.step)
+        react(self._show_similarity, self.shown_class)
+        react(self._project, self.projection)
+        react(self._show_plane, self.colored_by)
+        react(self._show_pixel, self.image, to="picked")
+        react(self._pick_dot, self.plane, to="picked")
+        react(partial(self._box, self.image, self.plane), self.image, to="region")
+        react(partial(self._box, self.plane, self.image), self.plane, to="region")
         self.clear.on_click(lambda _: self._clear())
 
     def _change_picture(self) -> None:
-        self.selected = self._cells_in_picture(self.image.region) if self.image.region else NOTHING
+        region = self.image.region
+        self.selected = self.contrast.cells_in(region) if region else NOTHING
         self._load()
 
     def _load(self) -> None:
@@ -164,44 +169,45 @@ class PrototypesExplorer(widgets.VBox):
     def _show_labels(self) -> None:
         """Nearest prototypes, and where they agree with the pseudo-labels."""
         contrast, name = self.contrast, self.contrast.picture.name
-        self.assignment.show(
-            colorize(contrast.nearest), f"class of the nearest prototype in {name}"
-        )
-        self.captions[1].value = text.NEAREST
-        self.agreement.show(
+        said = "class of the nearest prototype"
+        self.show(1, colorize(contrast.nearest), f"{said} in {name}", said)
+        self.show(
+            3,
             agreement_picture(contrast),
             "nearest prototype and pseudo-label agree in "
             f"{contrast.agree.mean():.1%} of the pixels of {name} (blue), not elsewhere (orange)",
+            words.agreement_text(contrast),
         )
-        self.captions[3].value = text.agreement_text(contrast)
 
     def _show_similarity(self) -> None:
         channel, name = self.shown_class.value, self.shown_class.label
         values, low, high = self.contrast.similarity_map(channel)
-        present = self.contrast.present[channel]
-        self.similarity.show(
+        present = bool(self.contrast.present[channel])
+        self.show(
+            2,
             shade(values, low, high),
             f"cosine similarity to the prototype of {name} from {low:.2f} (dark blue) to "
             f"{high:.2f} (yellow){'' if present else ', which is absent from this picture'}",
+            words.similarity_text(name, present, low, high),
         )
-        self.captions[2].value = text.similarity_text(name, present, low, high)
 
     def _show_pixel(self) -> None:
         if not self.image.picked:
             return
-        facts = pixel_facts(self.contrast, tuple(self.image.picked))
-        self.pixel.value = text.facts_table(facts)
-        self.bars.value = text.similarity_bars(self.contrast, facts)
-        self.terms.value = text.terms_table(terms_seen(facts, self.gallery.losses))
+        pixel = tuple(self.image.picked)
+        facts = pixel_facts(self.contrast, pixel)
+        self.pixel.value = words.facts_table(self.contrast, pixel, facts)
+        self.bars.value = words.similarity_bars(self.contrast, pixel)
+        self.terms.value = words.terms_table(terms_seen(facts, self.gallery.losses))
         self.plane.picked = self._dot_of_picked()
 
     def _project(self) -> None:
         """Places cells and prototypes in the plane."""
-        method = self.method.value
-        self.status.value = f"computing {method} ..."
-        self.projected = self._placed(self.contrast, method)
+        projection = self.projection.value
+        self.status.value = f"computing {projection} ..."
+        self.projected = self._placed(self.contrast, projection)
         self.status.value = ""
-        self.plane_caption.value = text.plane_text(method, self.projected.note, missing_methods())
+        self.plane_caption.value = words.plane_text(projection, self.projected.note)
         # A box says nothing in another plane; what it selected stays selected.
         selected, self.plane.region = self.selected, []
         self._select(selected)
@@ -222,7 +228,7 @@ class PrototypesExplorer(widgets.VBox):
         self.drawing = draw(self.projected, colors, PALETTE[stars], names, selected)
         self.plane.show(
             self.drawing.pixels,
-            f"{self.method.value} of the student's features, coloured by {self.colored_by.value}, "
+            f"{self.projection.value} of the student's features, coloured by {self.colored_by.value}, "
             f"with the prototypes of {', '.join(names)}",
         )
         self.plane.picked = self._dot_of_picked()
@@ -243,24 +249,22 @@ class PrototypesExplorer(widgets.VBox):
         self.image.picked = self.contrast.middles[cell].tolist()
         self.plane.picked = self._dot_of_picked()  # also where that pixel was picked already
 
-    def _cells_in_picture(self, region: list[int]) -> np.ndarray:
-        return self.contrast.cells_in(region)
+    def _box(self, drawn_in: PixelImage, other: PixelImage) -> None:
+        """The box that was drawn last counts: it lifts the other, whose lifting changes nothing."""
+        if drawn_in.region:
+            other.region = []
+            in_plane = drawn_in is self.plane
+            self._select(
+                self._cells_in_plane() if in_plane else self.contrast.cells_in(drawn_in.region)
+            )
+        elif not other.region:
+            self._select(NOTHING)
 
-    def _cells_in_plane(self, region: list[int]) -> np.ndarray:
-        top, left, bottom, right = region
+    def _cells_in_plane(self) -> np.ndarray:
+        top, left, bottom, right = self.plane.region
         rows, columns = self.drawing.dots.T
         within = (top <= rows) & (rows < bottom) & (left <= columns) & (columns < right)
         return self.projected.cells[within]
-
-    def _box(
-        self, region: list[int], other: PixelImage, cells_in: Callable[[list[int]], np.ndarray]
-    ) -> None:
-        """The box that was drawn last counts: it lifts the other, whose lifting changes nothing."""
-        if region:
-            other.region = []
-            self._select(cells_in(region))
-        elif not other.region:
-            self._select(NOTHING)
 
     def _clear(self) -> None:
         self.image.region = self.plane.region = []
@@ -270,9 +274,11 @@ class PrototypesExplorer(widgets.VBox):
         """Selects cells: their dots get a rim, the other cells' pixels are dimmed."""
         self.selected = cells
         marked = f", {cells.size} feature cells selected, the rest dimmed" if cells.size else ""
-        self.image.show(
-            selection_picture(self.contrast, cells), self.contrast.picture.name + marked
+        self.show(
+            0,
+            selection_picture(self.contrast, cells),
+            self.contrast.picture.name + marked,
+            "the picture: click a pixel, drag a box",
         )
-        self.captions[0].value = text.PICTURE
-        self.selection.value = text.selection_text(self.contrast, cells)
+        self.selection.value = words.selection_text(self.contrast, cells)
         self._show_plane()

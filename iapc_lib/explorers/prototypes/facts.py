@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from iapc_lib.explorers.gallery import Gallery, Picture
-from iapc_lib.explorers.parts import BLUE, ORANGE, blend
+from iapc_lib.explorers.parts import dimmed, marked
 from iapc_lib.explorers.terms import PixelFacts
 from iapc_lib.method.deeplab import upsample
 from iapc_lib.method.importance import importance_map
@@ -115,45 +115,36 @@ def prototype_contrast(gallery: Gallery, picture: int, step: int) -> Contrast:
     source_logits = gallery.source_logits(picture)[None]
     return Contrast(
         picture=gallery.pictures[picture],
-        train_ids=np.array(gallery.classes.train_ids),
+        train_ids=np.array(gallery.source.classes.train_ids),
         features=student.features[0],
         prototypes=prototypes[0],
         similarity=similarity[0],
         cells=resample_labels(numbers, size)[0].numpy(),
-        nearest=gallery.train_ids(nearest),
-        predicted=gallery.train_ids(predicted),
+        nearest=gallery.source.train_ids(nearest),
+        predicted=gallery.source.train_ids(predicted),
         importance=importance_map(source_logits, gallery.fidelity.importance)[0].numpy(),
     )
 
 
 def pixel_facts(contrast: Contrast, pixel: tuple[int, int]) -> PixelFacts:
-    """Reads everything at one pixel (row, column)."""
-    picture = contrast.picture
-    cell = divmod(int(contrast.cells[pixel]), contrast.similarity.shape[2])
+    """Reads what decides on the losses at one pixel (row, column)."""
     return PixelFacts(
-        pixel,
-        cell,
-        contrast.similarity[:, *cell].numpy(),
         int(contrast.nearest[pixel]),
         int(contrast.predicted[pixel]),
-        int(picture.pseudo_label[pixel]),
-        None if picture.label is None else int(picture.label[pixel]),
+        int(contrast.picture.pseudo_label[pixel]),
         float(contrast.importance[pixel]),
     )
 
 
 def agreement_picture(contrast: Contrast) -> np.ndarray:
     """(H, W, 3) uint8: blue where prototype and pseudo-label agree, orange elsewhere."""
-    colors = np.where(contrast.agree[..., None], BLUE, ORANGE)
-    return blend(contrast.picture.pixels, colors, 0.7)
+    return marked(contrast.picture.pixels, contrast.agree, ~contrast.agree)
 
 
 def selection_picture(contrast: Contrast, cells: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8: the picture, dimmed outside these cells if there are any."""
-    pixels = contrast.picture.pixels
-    if not cells.size:
-        return pixels
-    return np.where(np.isin(contrast.cells, cells)[..., None], pixels, pixels // 4)
+    kept = np.isin(contrast.cells, cells) if cells.size else True
+    return dimmed(contrast.picture.pixels, kept)
 
 
 def variant_notes(gallery: Gallery) -> list[str]:

@@ -11,23 +11,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-OPTIONAL = {"t-SNE": ("sklearn", "scikit-learn"), "UMAP": ("umap", "umap-learn")}
-"""Projections besides PCA, with the module that each needs and the package that holds it."""
-
+from iapc_lib.explorers.parts import FINE, diamond
 
 MOST_CELLS = 2000
-"""Cells that t-SNE and UMAP place at most, evenly spread over the picture; PCA places all."""
-
-
+"""Cells that t-SNE places at most, evenly spread over the picture; PCA places all."""
 SIZE = (340, 500)
 """(height, width) of the drawing in pixels."""
-
-
 MARGIN = 100
 """Pixels left and right of the dots, for the names of the prototypes."""
-
-
-_FINE = 3  # drawn this many times larger, then reduced: smooth dots and lines
 
 
 class Projection(NamedTuple):
@@ -43,20 +34,9 @@ class Projection(NamedTuple):
     """How many cells, and how faithful."""
 
 
-def available_methods() -> list[str]:
-    """PCA, and those others whose packages are installed."""
-    found = [name for name, (module, _) in OPTIONAL.items() if importlib.util.find_spec(module)]
-    return ["PCA", *found]
-
-
-def missing_methods() -> str:
-    """A sentence on the projections that are not installed; empty if all are."""
-    missing = set(OPTIONAL) - set(available_methods())
-    return " ".join(
-        f"For {name}: pip install {package}."
-        for name, (_, package) in OPTIONAL.items()
-        if name in missing
-    )
+def available_projections() -> list[str]:
+    """PCA, and t-SNE where scikit-learn is installed."""
+    return ["PCA", *(["t-SNE"] if importlib.util.find_spec("sklearn") else [])]
 
 
 def principal_components(points: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -79,42 +59,30 @@ def principal_components(points: Tensor) -> tuple[Tensor, Tensor, float]:
     return center, (components * signs).to(points.dtype), explained
 
 
-def project(features: Tensor, prototypes: Tensor, method: str = "PCA") -> Projection:
+def project(features: Tensor, prototypes: Tensor, projection: str = "PCA") -> Projection:
     """Projects directions, as the cosine takes them: every vector is scaled to length 1.
 
-    PCA is fitted to the cells alone, t-SNE and UMAP place cells and prototypes together. All are
+    PCA is fitted to the cells alone, t-SNE places cells and prototypes together. Both are
     deterministic on one machine.
 
     Args:
         features: (D, h, w) float.
         prototypes: (Q, D) float, of classes that are present.
-        method: one of `available_methods()`.
-
-    Raises:
-        ValueError: there is no such projection, or its package is not installed.
+        projection: one of `available_projections()`.
     """
-    if method not in available_methods():
-        raise ValueError(
-            f"{method}: not among {', '.join(available_methods())}. {missing_methods()}".strip()
-        )
     directions = F.normalize(features.flatten(1).T, dim=1, eps=1e-12)
     stars = F.normalize(prototypes, dim=1, eps=1e-12)
     total = len(directions)
-    if method == "PCA":
+    if projection == "PCA":
         center, components, explained = principal_components(directions)
         points, stars = (directions - center) @ components, (stars - center) @ components
         note = f"all {total} cells; this plane holds {explained:.0%} of their variance"
         return Projection(np.arange(total), points.numpy(), stars.numpy(), note)
+    from sklearn.manifold import TSNE
+
     cells = np.unique(np.linspace(0, total - 1, min(total, MOST_CELLS)).round().astype(np.int64))
     vectors = torch.cat([directions[cells], stars]).numpy()
-    if method == "t-SNE":
-        from sklearn.manifold import TSNE
-
-        placed = TSNE(perplexity=min(30.0, (len(vectors) - 1) / 3), init="pca", random_state=0)
-    else:
-        from umap import UMAP
-
-        placed = UMAP(n_neighbors=min(15, len(vectors) - 1), random_state=0, n_jobs=1)
+    placed = TSNE(perplexity=min(30.0, (len(vectors) - 1) / 3), init="pca", random_state=0)
     plane = np.asarray(placed.fit_transform(vectors), np.float32)
     note = f"{len(cells)} of {total} cells; only neighbourhoods mean something, not distances"
     if len(cells) < total:
@@ -159,50 +127,38 @@ def draw(
     where = np.floor(where).astype(np.int64)
     dots, stars = where[: len(projection.points)], where[len(projection.points) :]
 
-    canvas = Image.new("RGB", (width * _FINE, height * _FINE), "white")
+    canvas = Image.new("RGB", (width * FINE, height * FINE), "white")
     pen = ImageDraw.Draw(canvas)
-    pen.rectangle((0, 0, canvas.width - 1, canvas.height - 1), None, (200, 200, 200), _FINE)
+    pen.rectangle((0, 0, canvas.width - 1, canvas.height - 1), None, (200, 200, 200), FINE)
     chosen = np.ones(len(dots), bool) if selected is None else selected
     faded = np.where(chosen[:, None], colors, 190 + colors.astype(int) // 4)
     for number in np.argsort(chosen, kind="stable"):  # the selected ones on top
         rim = "black" if selected is not None and chosen[number] else None
-        _disk(pen, dots[number], 3, tuple(faded[number]), rim)
+        pen.circle(_fine(dots[number]), 3 * FINE, tuple(faded[number]), rim, width=FINE)
     _names(pen, stars, star_names)
     for place, color in zip(stars, star_colors, strict=True):
-        _diamond(pen, place, 7, tuple(map(int, color)))
-    pixels = np.asarray(canvas.resize((width, height), Image.Resampling.BOX))
+        diamond(pen, _fine(place), tuple(map(int, color)))
+    pixels = np.asarray(canvas.reduce(FINE))
     return Drawing(pixels, dots[:, ::-1], stars[:, ::-1])
 
 
-def _fine(place: np.ndarray) -> np.ndarray:
-    return (place + 0.5) * _FINE
-
-
-def _disk(pen: ImageDraw.ImageDraw, place, radius: float, fill, rim) -> None:
-    pen.circle(tuple(_fine(place)), radius * _FINE, fill, rim, width=_FINE)
-
-
-def _diamond(pen: ImageDraw.ImageDraw, place, radius: float, fill) -> None:
-    x, y = _fine(place)
-    # A black rim in a white one is seen on dots of every colour.
-    for wider, color in ((2.5, "white"), (1.2, "black"), (0, fill)):
-        r = (radius + wider) * _FINE
-        pen.polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], color)
+def _fine(place: np.ndarray) -> tuple[float, float]:
+    return tuple((place + 0.5) * FINE)
 
 
 def _names(pen: ImageDraw.ImageDraw, stars: np.ndarray, names: list[str]) -> None:
     """Names at the nearer edge, each with a line to its prototype: beside it they would overlap."""
     height, width = SIZE
-    font, line = ImageFont.load_default(12 * _FINE), 16
+    font, line = ImageFont.load_default(12 * FINE), 16
     on_left = stars[:, 0] < np.median(stars[:, 0])
     for anchor, members in (("lm", np.flatnonzero(on_left)), ("rm", np.flatnonzero(~on_left))):
         members = members[np.argsort(stars[members, 1], kind="stable")]
         rows = _spread(stars[members, 1], line, line // 2, height - line // 2)
         for member, row in zip(members, rows, strict=True):
-            length = pen.textlength(names[member], font) + 8 * _FINE
-            edge, inner = (5 * _FINE, length) if anchor == "lm" else (-5 * _FINE, -length)
-            side, y = 0 if anchor == "lm" else width * _FINE, row * _FINE
-            pen.line([(side + inner, y), tuple(_fine(stars[member]))], (110, 110, 110), _FINE)
+            length = pen.textlength(names[member], font) + 8 * FINE
+            edge, inner = (5 * FINE, length) if anchor == "lm" else (-5 * FINE, -length)
+            side, y = 0 if anchor == "lm" else width * FINE, row * FINE
+            pen.line([(side + inner, y), _fine(stars[member])], (110, 110, 110), FINE)
             pen.text((side + edge, y), names[member], "black", font, anchor)
 
 

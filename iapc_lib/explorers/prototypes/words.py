@@ -3,111 +3,87 @@
 from __future__ import annotations
 
 import html
+import math
 
 import numpy as np
 
 from iapc_lib.classes import IGNORE
 from iapc_lib.explorers.parts import (
-    BLUE,
-    ORANGE,
     block,
-    class_bars,
     class_name,
     color_scale,
-    square,
+    legend,
+    percent,
     swatch,
+    table,
 )
 from iapc_lib.explorers.prototypes.facts import Contrast
 from iapc_lib.explorers.terms import PixelFacts, TermSeen, loss_symbol
 
-PICTURE = block("the picture: click a pixel, drag a box")
-
-
-NEAREST = block("class of the nearest prototype")
-
-
-def right_shares(contrast: Contrast) -> tuple[float, float] | None:
-    """Shares of right pseudo-labels where prototype and pseudo-label agree, and elsewhere.
-
-    NaN where there is no such pixel with a class; None without labels.
-    """
-    label, agree = contrast.picture.label, contrast.agree
-    if label is None:
-        return None
-    labelled, right = label != IGNORE, contrast.picture.pseudo_label == label
-    return tuple(
-        float(right[where].mean()) if where.any() else float("nan")
-        for where in (labelled & agree, labelled & ~agree)
-    )
-
-
-def _share(value: float) -> str:
-    return "no pixel" if np.isnan(value) else f"{value:.1%}"
-
 
 def agreement_text(contrast: Contrast) -> str:
     """How much agrees, and whether agreement is right."""
-    text = (
-        f"{square(BLUE)}agree, {contrast.agree.mean():.1%} &nbsp; {square(ORANGE)}disagree"
-        "<br>pseudo-labels right: "
-    )
-    shares = right_shares(contrast)
-    if shares is None:
-        return block(f"{text}not known, no labels")
-    return block(f"{text}{_share(shares[0])} where they agree, {_share(shares[1])} elsewhere")
+    label, agree = contrast.picture.label, contrast.agree
+    text = f"{legend(f'agree, {agree.mean():.1%}', 'disagree')}<br>pseudo-labels right: "
+    if label is None:
+        return f"{text}not known, no labels"
+    labelled, right = label != IGNORE, contrast.picture.pseudo_label == label
+    shares = [
+        percent(right[where].mean() if where.any() else math.nan)
+        for where in (labelled & agree, labelled & ~agree)
+    ]
+    return f"{text}{shares[0]} where they agree, {shares[1]} elsewhere"
 
 
 def similarity_text(name: str, present: bool, low: float, high: float) -> str:
     """What a similarity map shows, with its scale."""
     absent = "" if present else "<br>absent from this picture: its prototype is zero"
-    return block(f"similarity to <b>{html.escape(name)}</b>, {color_scale(low, high)}{absent}")
+    return f"similarity to <b>{html.escape(name)}</b>, {color_scale(low, high)}{absent}"
 
 
-def facts_table(facts: PixelFacts) -> str:
-    """The classes that a pixel is given, a row each."""
-    rows = [
-        ("nearest prototype", swatch(facts.nearest)),
-        ("pseudo-label", swatch(facts.pseudo_label)),
-        ("these two", "<b>agree</b>" if facts.agree else "<b>disagree</b>"),
-        ("student's prediction", swatch(facts.predicted)),
-        ("true class", "not known, no labels" if facts.label is None else swatch(facts.label)),
-    ]
-    cells = "".join(
-        f'<tr><td style="padding-right:1em">{name}</td><td>{value}</td></tr>'
-        for name, value in rows
-    )
-    (row, column), (cell_row, cell_column) = facts.pixel, facts.cell
-    return block(
-        f"<b>pixel: row {row}, column {column}</b>, in feature cell {cell_row}, {cell_column}"
-        f'<table style="line-height:1.25">{cells}</table>'
-    )
+def facts_table(contrast: Contrast, pixel: tuple[int, int], facts: PixelFacts) -> str:
+    """The classes that a pixel (row, column) is given, a row each."""
+    label = contrast.picture.label
+    given = {
+        "nearest prototype": swatch(facts.nearest),
+        "pseudo-label": swatch(facts.pseudo_label),
+        "these two": "<b>agree</b>" if facts.agree else "<b>disagree</b>",
+        "student's prediction": swatch(facts.predicted),
+        "true class": "not known, no labels" if label is None else swatch(label[pixel]),
+    }
+    cell = divmod(contrast.cells[pixel], contrast.similarity.shape[2])
+    place = f"pixel: row {pixel[0]}, column {pixel[1]}"
+    heading = f"<b>{place}</b>, in feature cell {cell[0]}, {cell[1]}"
+    return block(heading + table({"": given.keys(), "class": given.values()}))
 
 
-def similarity_bars(contrast: Contrast, facts: PixelFacts) -> str:
+def similarity_bars(contrast: Contrast, pixel: tuple[int, int]) -> str:
     """A bar for every class that the picture shows, and the names of the others."""
+    similarity = contrast.similarity.flatten(1)[:, contrast.cells[pixel]].numpy()
     present = contrast.present
-    bars = class_bars(contrast.train_ids[present], facts.similarity[present], bold=[facts.nearest])
-    text = f"<b>cosine similarity to the prototype of</b>{bars}"
+    shown = contrast.train_ids[present]
+    names = [f"<b>{swatch(t)}</b>" if t == contrast.nearest[pixel] else swatch(t) for t in shown]
+    bars = table(
+        {"cosine similarity <br>to the prototype of": names, "": similarity[present]},
+        {"": "{:.3f}".format},
+        {"": (0, 1)},
+    )
     if not present.all():
-        absent = ", ".join(
-            f'<span style="white-space:nowrap">{swatch(train_id)}</span>'
-            for train_id in contrast.train_ids[~present]
-        )
-        text += f"absent from this picture (zero prototype, similarity 0): {absent}"
-    return block(text, "21.5em")
+        absent = ", ".join(map(swatch, contrast.train_ids[~present]))
+        bars += f"absent from this picture (zero prototype, similarity 0): {absent}"
+    return block(bars, "21.5em")
 
 
 def terms_table(terms: list[TermSeen]) -> str:
     """Which losses see a pixel, a row each."""
-    heads = ("loss", "weight", "sees it", "what it wants, or why not")
-    head = "".join(f'<th style="text-align:left;padding-right:0.8em">{name}</th>' for name in heads)
-    rows = "".join(
-        f'<tr style="vertical-align:top;color:{"inherit" if term.seen else "#767676"}">'
-        f"<td>{loss_symbol(term.name)}</td><td>{term.weight:g}</td>"
-        f"<td>{'yes' if term.seen else 'no'}</td><td>{html.escape(term.why)}</td></tr>"
-        for term in terms
-    )
-    return block(f'<table style="line-height:1.3"><tr>{head}</tr>{rows}</table>', "27em")
+    columns = {
+        "loss": [loss_symbol(term.name) for term in terms],
+        "weight": [term.weight for term in terms],
+        "sees it": ["yes" if term.seen else "no" for term in terms],
+        "what it wants, or why not": [html.escape(term.why) for term in terms],
+    }
+    passed_by = {place: "color:#767676" for place, term in enumerate(terms) if not term.seen}
+    return block(table(columns, {"weight": "{:g}".format}, styles=passed_by), "27em")
 
 
 def selection_text(contrast: Contrast, cells: np.ndarray) -> str:
@@ -125,9 +101,9 @@ def selection_text(contrast: Contrast, cells: np.ndarray) -> str:
     )
 
 
-def plane_text(method: str, note: str, missing: str) -> str:
-    """Caption of the plane: what it holds, how to read it, which methods are not installed."""
+def plane_text(projection: str, note: str) -> str:
+    """Caption of the plane: what it holds, and how to read it."""
     return block(
-        f"{method} of {note}. Dots: cells of the student's feature map; diamonds: prototypes. "
-        f"Click a dot, or drag a box. {missing}"
+        f"{projection} of {note}. Dots: cells of the student's feature map; diamonds: prototypes. "
+        "Click a dot, or drag a box."
     )
