@@ -4,8 +4,6 @@ Opened on a run folder, whose missing stages are made with progress bars, or on 
 any images. Everything has the size of the network's evaluation images.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace

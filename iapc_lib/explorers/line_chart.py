@@ -1,7 +1,5 @@
 """A small line chart as SVG: made in a millisecond, crisp at every size."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Small pieces that several explorers share: colours, tables and captions, marks on pictures."""
 
-from __future__ import annotations
-
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """A picture whose pixels can be picked: the one widget that the explorers need of their own."""
 
-from __future__ import annotations
-
 import base64
 import html
 import io

@@ -1,7 +1,5 @@
 """What all explorers share: linked pictures, captions, notes, controls that act, and `page()`."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Callable, Sequence
 from typing import Any

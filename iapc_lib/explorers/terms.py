@@ -1,7 +1,5 @@
 """What explorers call losses and kinds of importance, and which losses see a pixel."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from iapc_lib.classes import IGNORE

@@ -1,7 +1,5 @@
 """The adaptation explorer: what a student learns from step to step, and how two runs differ."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Sequence
 from functools import lru_cache

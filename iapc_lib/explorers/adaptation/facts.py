@@ -1,7 +1,5 @@
 """What the adaptation explorer computes: a picture at one step of a run, and the run's history."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Ways of looking at a student's prediction: against label, pseudo-label, its start, another run."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from iapc_lib.classes import IGNORE, colorize

@@ -1,7 +1,5 @@
 """What the adaptation explorer says in tables and charts, as HTML."""
 
-from __future__ import annotations
-
 import html
 import math
 from collections.abc import Mapping, Sequence

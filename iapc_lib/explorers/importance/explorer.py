@@ -1,7 +1,5 @@
 """The importance explorer: which pixels the source network is sure of, and whether it is right."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import ipywidgets as widgets

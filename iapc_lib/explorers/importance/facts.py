@@ -1,7 +1,5 @@
 """Which pixels a threshold on the importance keeps, and how many of them are right."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What the importance explorer says: lines of plain text, captions and tables as HTML."""
 
-from __future__ import annotations
-
 import html
 import math
 from collections.abc import Sequence

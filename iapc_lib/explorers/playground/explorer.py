@@ -1,7 +1,5 @@
 """The loss playground: pixels set by hand, and what every loss and its gradient says of them."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from functools import partial

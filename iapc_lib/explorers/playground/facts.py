@@ -4,8 +4,6 @@ No network: where an update takes logits and features from networks, here they a
 The objective is the library's own.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple

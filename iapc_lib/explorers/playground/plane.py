@@ -1,7 +1,5 @@
 """The feature plane of toy pixels, drawn so that it can be clicked."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The prototypes explorer: which class prototype a pixel resembles, and which losses follow."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Sequence
 from functools import lru_cache, partial

@@ -3,8 +3,6 @@
 Student and memory network see the picture as an update would, in train mode, as a batch of its own.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

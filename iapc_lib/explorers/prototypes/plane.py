@@ -1,7 +1,5 @@
 """Features and prototypes in two dimensions, and the drawing of them that can be clicked."""
 
-from __future__ import annotations
-
 import importlib.util
 from typing import NamedTuple
 

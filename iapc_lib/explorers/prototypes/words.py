@@ -1,7 +1,5 @@
 """What the prototypes explorer says in words and tables, as HTML."""
 
-from __future__ import annotations
-
 import html
 import math
 
