@@ -99,11 +99,12 @@ class GalleryExplorer(Explorer):
             caption: HTML.
         """
         self.pictures[place].show(pixels, alt, right)
-        self.captions[place].value = block(caption, f"{self.pictures[place].width}px")
+        # A picture may have to shrink, and its caption with it, which a plain width would not.
+        self.captions[place].value = block(caption, f"min({self.pictures[place].width}px,100%)")
 
 
 def dropdown(
-    description: str, options: Sequence, wanted: Any = None, width: str = "18em"
+    description: str, options: Sequence, wanted: Any = None, width: str = "19em"
 ) -> widgets.Dropdown:
     """A choice of options, texts or pairs (text, value); None is the first, see `choose`."""
     made = widgets.Dropdown(
