@@ -11,7 +11,6 @@ image is another copy. A copy is whole or not there. Delete the folder whenever 
 """
 
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -121,11 +120,10 @@ def _make_missing(
                 np.save(temporary, np.asarray(pixels))
 
     wanted = [r for r, its in zip(records, copies, strict=True) if _missing_bytes(its)]
-    # Decoders let go of Python's lock: threads use all cores.
+    # Threads are enough: decoders let go of Python's lock.
     thread_map(
         make,
         wanted,
-        max_workers=os.cpu_count(),
         desc=f"Image cache, {missing / 1e9:.1f} GB to make",
         unit="image",
         leave=False,

@@ -1,7 +1,6 @@
 """Whether a run can start: what its configuration points to, and what it needs of the machine."""
 
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -217,11 +216,10 @@ def _distortion(config: RunConfig, width: int, height: int) -> list[str]:
 def _check_split(name: str, records: Sequence[Record], limit: int | None) -> SplitCheck:
     sample = every_nth(records, limit) if limit else records
     result = SplitCheck(name, len(records), len(sample))
-    # Decoders let go of Python's lock: threads use all cores.
+    # Threads are enough: decoders let go of Python's lock.
     for size, pixels, problem in thread_map(
         _check_record,
         sample,
-        max_workers=os.cpu_count(),
         desc=f"Checking {name}",
         unit="file",
         leave=False,

@@ -232,17 +232,23 @@ def test_absurd_learning_rate_breaks_before_anything_was_saved(tmp_path, data_fo
     assert not run.path("source.safetensors").exists()
 
 
-def test_broken_update_behind_a_finite_loss_never_replaces_a_good_state(
-    tiny_run, monkeypatch, save_always
-):
+def break_student_after(losses: int, monkeypatch) -> None:
+    """Makes the update that follows so many losses leave a weight that is no number."""
+
     def breaking(row, state, *arguments):
         result = real(row, state, *arguments)
-        if sum("loss" in entry for entry in state.history) == 2:
+        if sum("loss" in entry for entry in state.history) == losses:
             state.networks.student.conv1.weight.data[0] = math.nan
         return result
 
     real = adapt.update
     monkeypatch.setattr(adapt, "update", breaking)
+
+
+def test_broken_update_behind_a_finite_loss_never_replaces_a_good_state(
+    tiny_run, monkeypatch, save_always
+):
+    break_student_after(2, monkeypatch)
     with pytest.raises(TrainingDiverged, match="step 2 is not finite: after it, in student.conv1"):
         stages.network_file(tiny_run, "iapc")
     saved = torch.load(tiny_run.path("states", "adaptation_iapc.pt"), weights_only=True)
@@ -251,14 +257,7 @@ def test_broken_update_behind_a_finite_loss_never_replaces_a_good_state(
 
 
 def test_broken_last_update_makes_no_result(tiny_run, monkeypatch):
-    def breaking(row, state, *arguments):
-        result = real(row, state, *arguments)
-        if sum("loss" in entry for entry in state.history) == 5:
-            state.networks.student.conv1.weight.data[0] = math.nan
-        return result
-
-    real = adapt.update
-    monkeypatch.setattr(adapt, "update", breaking)
+    break_student_after(5, monkeypatch)
     with pytest.raises(TrainingDiverged, match="step 5 is not finite: after it"):
         stages.network_file(tiny_run, "iapc")
     assert not tiny_run.path("adapted.safetensors").exists()
