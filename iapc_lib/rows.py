@@ -102,6 +102,8 @@ RowName = Literal[*ROWS]
 """Name of a row."""
 AdaptedRow = Literal[*(name for name, row in ROWS.items() if row.update)]
 """Name of a row that is trained on the target."""
+UNTRAINED = [name for name, row in ROWS.items() if not row.update]
+"""Names of the other rows, which every run has."""
 
 _LOSSES = ("ia", "ps", "pe", "im", "ia_ps", "ia_pe", "ia_im", "ps_pe", "ps_im", "pe_im")
 _LOSSES += ("ia_ps_pe", "ia_ps_im", "ia_pe_im", "ps_pe_im")

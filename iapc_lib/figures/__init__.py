@@ -1,8 +1,8 @@
 """Pictures: one function a picture, each returns its matplotlib `Figure`.
 
 `panels` shows images, label maps and scalar maps side by side; `charts` shows one run's scores,
-curves and distributions; `studies` shows many runs. Class colours are those of Cityscapes; everything else uses
-a colour-blind palette.
+curves and distributions; `studies` shows many runs; `method_map` draws the method on one page.
+Class colours are those of Cityscapes; everything else uses a colour-blind palette.
 """
 
 from iapc_lib.figures.charts import (

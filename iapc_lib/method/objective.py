@@ -64,6 +64,19 @@ class LossTerms:
         """Each term times its weight, detached scalars."""
         return {name: self.weights[name] * value.detach() for name, value in self.values.items()}
 
+    @property
+    def numbers(self) -> dict[str, Tensor]:
+        """What a history keeps of an update, detached scalars.
+
+        `loss`, the `weighted` terms, and the batch's means of `importance` and `agreement`.
+        """
+        return {
+            "loss": self.total.detach(),
+            **self.weighted,
+            "importance": self.importance.mean(),
+            "agreement": self.agreement.float().mean(),
+        }
+
 
 def iapc_losses(
     student: Prediction,

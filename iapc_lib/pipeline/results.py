@@ -15,6 +15,7 @@ from iapc_lib.evaluation.without_labels import unlabelled_measures
 from iapc_lib.files import file_hash, read_json, write_json
 from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.pipeline import stages
+from iapc_lib.rows import UNTRAINED
 from iapc_lib.runs.folder import Run
 from iapc_lib.runs.provenance import stages_provenance
 from iapc_lib.runs.records import RESULTS_FORMAT
@@ -24,7 +25,7 @@ def rows_of(config: RunConfig) -> list[str]:
     """Names of the rows of the results table, in order."""
     if config.variant is not None:
         return [config.variant.row]
-    return ["source_only", "bn_recomputed", *config.adaptation.methods]
+    return [*UNTRAINED, *config.adaptation.methods]
 
 
 def row_scores(run: Run, row: str, split: str) -> dict[str, Any]:

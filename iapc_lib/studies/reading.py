@@ -15,7 +15,7 @@ from iapc_lib.config.presets import read_variant, with_defaults
 from iapc_lib.config.run_config import SHARED_FIELDS
 from iapc_lib.files import FileError, fingerprint, read_json
 from iapc_lib.paths import resolve
-from iapc_lib.rows import ORDER, title_of
+from iapc_lib.rows import ORDER, UNTRAINED, title_of
 from iapc_lib.runs.records import RESULTS_FORMAT, notebook_error
 from iapc_lib.studies.plan import Study, read_study
 
@@ -173,7 +173,7 @@ def _lines(results: Any, folder: str) -> Iterator[dict[str, Any]]:
                 **pd.Series({name: scores[name] for name in MIOU}, dtype=float),
                 **about,
                 # Nothing else matters where nothing is adapted.
-                "settings": shared if row in ("source_only", "bn_recomputed") else settings,
+                "settings": shared if row in UNTRAINED else settings,
                 **pd.Series(scores["iou"], dtype=float).add_prefix(CLASS_PREFIX),
             }
     except (KeyError, TypeError, AttributeError) as error:

@@ -92,12 +92,7 @@ def update(
         networks, optimizer, batch, state.absence, config.step_settings, forward, state.prototypes
     )
     state.absence, state.prototypes = made.terms.absence, made.prototypes
-    return {
-        "loss": made.terms.total.detach(),
-        **made.terms.weighted,
-        "importance": made.terms.importance.mean(),
-        "agreement": made.terms.agreement.float().mean(),
-    }
+    return made.terms.numbers
 
 
 def adapt(
@@ -139,7 +134,7 @@ def adapt(
         config.adaptation.steps * config.adaptation.batch_size,
     )
     training = Training(
-        name=f"adaptation_{row.name}",
+        name=row.stage,
         log=row.name,
         title=f"adaptation ({row.name})",
         section="adaptation",

@@ -5,7 +5,7 @@ finite, remembers and saves. What is trained, and how, it is told.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -114,7 +114,7 @@ def train(
                 stall.phase(step, "computing")
                 body_rate, head_rate = set_learning_rate(state.optimizer, wanted.optimizer, step)
                 numbers = _one_transfer(update(run.machine.to_device(batch)))
-                if broken := list(_not_finite(numbers)):
+                if broken := [f"{n} = {v}" for n, v in numbers.items() if not math.isfinite(v)]:
                     raise saved.diverged(step, ", ".join(broken))
                 rates = {"learning_rate": body_rate, "learning_rate_head": head_rate}
                 remember({"step": step, **numbers, **rates})
@@ -132,7 +132,3 @@ def train(
 def _one_transfer(values: Mapping[str, Tensor]) -> dict[str, float]:
     """Numbers of scalars; one transfer for all, for every other would make a GPU wait again."""
     return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
-
-
-def _not_finite(numbers: Mapping[str, float]) -> Iterator[str]:
-    return (f"{name} = {value}" for name, value in numbers.items() if not math.isfinite(value))

@@ -102,13 +102,7 @@ def picture_terms(gallery: Gallery, picture: int, step: int) -> dict[str, float]
         gallery.losses,
         gallery.fidelity,
     )
-    means = {
-        "loss": terms.total,
-        **terms.weighted,
-        "importance": terms.importance.mean(),
-        "agreement": terms.agreement.float().mean(),
-    }
-    return {name: float(value) for name, value in means.items()}
+    return {name: float(value) for name, value in terms.numbers.items()}
 
 
 def update_at(history: Sequence[Mapping[str, Any]], step: int) -> Mapping[str, float]:
