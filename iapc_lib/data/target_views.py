@@ -2,7 +2,8 @@
 
 The source network sees a rescaled view, the student the same view after a photometric
 AutoAugment, the memory network a plain view of the same place in the unscaled image. A view is a
-function of (seed, position in training) alone: workers, resumes and processes see the same data.
+function of (seed, position in training) alone: with any number of workers, and after a stop, the
+data are the same.
 """
 
 import random

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from iapc_lib.classes import CLASS_SETS
-from iapc_lib.rows import TITLES, title_of
+from iapc_lib.rows import title_of
 
 PUBLISHED = pd.DataFrame(
     [
@@ -33,7 +33,8 @@ def iou_table(results: dict[str, Any]) -> pd.DataFrame:
 def unlabelled_table(results: dict[str, Any]) -> pd.DataFrame:
     """What can be known without labels, in per cent, by row; see `without_labels.MEASURES`."""
     table = pd.DataFrame(results["unlabelled"]).T.astype(float)
-    return table.rename(index=TITLES, columns=lambda name: name.replace("_", " "))
+    titles = {row: title_of(results, row) for row in table.index}
+    return table.rename(index=titles, columns=lambda name: name.replace("_", " "))
 
 
 def format_scores(scores: dict[str, Any], format: str = "text") -> str:

@@ -48,7 +48,7 @@ def provenance(config: RunConfig, machine: Machine) -> dict[str, Any]:
 
 def stages_provenance(folder: Path) -> dict[str, Any]:
     """What made every finished stage of a run, which may be older than now, and what that took."""
-    records = [read_json(path) for path in sorted(folder.glob("stages/*.json"))]
+    records = [read_json(path) for path in sorted(folder.glob("stages/[!.]*.json"))]
     return {
         record["stage"]: {
             **{key: record["provenance"].get(key) for key in ("code", "device", "time")},

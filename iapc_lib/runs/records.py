@@ -1,4 +1,4 @@
-"""What a run folder's records say: its run, finished stages, results, executed notebooks."""
+"""What `run.json` and the executed notebooks of a run folder say, and the records' formats."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -63,7 +63,7 @@ def reuse_stages(run: Run, base: Run, unfinished: bool = False) -> list[str]:
             made = read_json(record)
             write_json(mine, {**made, "taken_from": os.path.relpath(base.folder, run.folder)})
             taken.append(stage)
-        states = sorted(base.path("states").glob("*.pt")) if unfinished else []
+        states = sorted(base.path("states").glob("[!.]*.pt")) if unfinished else []
         states = [state for state in states if not run.path("states", state.name).exists()]
         if states:
             # Written first: what goes on from there is not made by this run's parameters alone.

@@ -14,7 +14,7 @@ from iapc_lib.classes import ALL_19, CLASS_SETS, CLASSES, SYNTHIA_16
 from iapc_lib.data.images import read_label, to_channels
 from iapc_lib.data.layouts import Record
 from iapc_lib.evaluation.scores import count_pairs, scores
-from iapc_lib.evaluation.tables import iou_table
+from iapc_lib.evaluation.tables import iou_table, unlabelled_table
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +101,8 @@ def test_without_labels_the_table_has_its_rows_and_no_number():
     assert table.isna().all(axis=None)
     made["scores"] = {"iapc": {"miou": 30.0, "iou": {"road": 60.0, "car": None}}}
     assert iou_table(made).loc["IAPC", ["mIoU", "road"]].tolist() == [30, 60]
+
+
+def test_table_without_labels_has_the_variants_title():
+    results = {"variant": {"title": "sharper"}, "unlabelled": {"iapc": {"mean_entropy": 1.0}}}
+    assert unlabelled_table(results).index.tolist() == ["sharper"]

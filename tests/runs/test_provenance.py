@@ -29,6 +29,7 @@ from iapc_lib.runs import provenance
 from iapc_lib.runs.description import compare, describe
 from iapc_lib.runs.description_text import format_difference, format_run
 from iapc_lib.runs.folder import open_run
+from iapc_lib.runs.provenance import stages_provenance
 from iapc_lib.runs.records import RunFolderError
 from iapc_lib.runs.sharing import reuse_stages
 from iapc_lib.training import saved_state
@@ -460,3 +461,9 @@ def test_iapc_run_of_a_run_folder_goes_on_in_that_folder_unless_another_is_named
     status, _, said = iapc("run", finished.folder, "--seed", "9")
     assert status == 2 and "was made with other parameters (seed is 9, there 3)" in said
     assert read_json(tmp_path / "new" / "run.json")["config"]["seed"] == 3
+
+
+def test_what_a_killed_writer_left_is_no_finished_stage(tmp_path):
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / ".iapc.json.x1.json").touch()
+    assert stages_provenance(tmp_path) == {}
