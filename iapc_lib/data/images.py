@@ -240,7 +240,7 @@ def every_nth(items: Sequence[T], limit: int) -> list[T]:
 class ImageDataset(Dataset):
     """Images resized for the network, with labels at their own size where records have them.
 
-    An item is a dict: `image` (3, h, w) uint8; `index`; `size` (H, W) of the file; `label`
+    An item is a dict: `image` (3, h, w) uint8; `size` (H, W) of the file; `label`
     (H, W) int64 channel numbers, 255 = ignore, only if the record has a label.
     """
 
@@ -253,7 +253,7 @@ class ImageDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         record = self.records[index]
         pixels, size = read_resized(record, self.image_size)
-        item = {"image": to_tensor(pixels), "index": index, "size": size}
+        item = {"image": to_tensor(pixels), "size": size}
         if record.label is not None:
             item["label"] = to_channels(read_label(record, size), self.classes)
         return item
