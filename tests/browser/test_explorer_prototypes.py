@@ -52,7 +52,7 @@ def drawing(contrast: Contrast, cells=None, kind: str = KINDS[0]) -> Drawing:
         np.where((labels == IGNORE)[:, None], 170, PALETTE[labels]),
         PALETTE[stars],
         [NAMES[train_id] for train_id in stars],
-        None if cells is None else np.isin(projected.cells, cells),
+        None if cells is None else np.isin(np.arange(len(projected.points)), cells),
     )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-import types
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +15,6 @@ from iapc_lib.classes import CAMVID_11, IGNORE, NAMES, PALETTE, colorize
 from iapc_lib.config.sections import Hardware
 from iapc_lib.explorers.gallery import Gallery, Picture, Snapshot, open_gallery
 from iapc_lib.explorers.parts import BLUE, ORANGE, shade
-from iapc_lib.explorers.prototypes import plane
 from iapc_lib.explorers.prototypes.explorer import PrototypesExplorer
 from iapc_lib.explorers.prototypes.facts import pixel_facts, prototype_contrast, variant_notes
 from iapc_lib.explorers.prototypes.plane import MARGIN, SIZE, draw, principal_components, project
@@ -217,40 +214,6 @@ def test_pca_agrees_with_the_singular_value_decomposition(contrast):
     stars = F.normalize(contrast.prototypes[contrast.present], dim=1)
     assert_close(placed.stars, ((stars - center) @ components).numpy())
     assert f"{explained:.0%}" in placed.note
-
-
-def test_t_sne_is_offered_only_where_it_is_installed(monkeypatch):
-    monkeypatch.setattr(plane.importlib.util, "find_spec", lambda name: None)
-    assert plane.available_projections() == ["PCA"]
-
-
-def test_t_sne_places_some_cells_and_all_prototypes(contrast, monkeypatch):
-    class TSNE:
-        def __init__(self, perplexity, **_):
-            self.perplexity = perplexity
-
-        def fit_transform(self, vectors):
-            assert self.perplexity < len(vectors)
-            return vectors[:, :2]
-
-    monkeypatch.setitem(sys.modules, "sklearn", types.ModuleType("sklearn"))
-    monkeypatch.setitem(sys.modules, "sklearn.manifold", types.SimpleNamespace(TSNE=TSNE))
-    monkeypatch.setattr(plane, "MOST_CELLS", 20)
-    placed = project(contrast.features, contrast.prototypes[contrast.present], "t-SNE")
-    directions = F.normalize(contrast.features.flatten(1).T, dim=1).numpy()
-    assert len(placed.cells) == 20 and placed.cells[[0, -1]].tolist() == [0, len(directions) - 1]
-    np.testing.assert_array_equal(placed.points, directions[placed.cells, :2])
-    assert len(placed.stars) == contrast.present.sum()
-    assert placed.note.startswith(f"20 of {len(directions)} cells") and "no mark" in placed.note
-
-
-def test_t_sne_is_repeatable_where_it_is_installed(contrast):
-    pytest.importorskip("sklearn")
-    prototypes = contrast.prototypes[contrast.present]
-    first, second = (project(contrast.features, prototypes, "t-SNE") for _ in range(2))
-    assert first.points.shape == (contrast.middles.shape[0], 2)
-    assert first.stars.shape == (len(prototypes), 2) and np.isfinite(first.points).all()
-    np.testing.assert_array_equal(first.points, second.points)
 
 
 def test_drawing_has_every_dot_where_it_says(contrast):
@@ -497,7 +460,6 @@ def test_page_without_labels_and_of_an_absent_class(gallery):
     [
         ({"shown_class": "zebra"}, "similarity 'zebra': there are road, "),
         ({"step": 5}, "step 5: there are 0, 10, 20"),
-        ({"projection": "UMAP"}, "plane 'UMAP': there are PCA"),
         ({"region": (0, 0, H + 1, 5)}, f"no box in {H} rows and {W} columns"),
     ],
 )

@@ -20,13 +20,7 @@ from iapc_lib.explorers.prototypes.facts import (
     selection_picture,
     variant_notes,
 )
-from iapc_lib.explorers.prototypes.plane import (
-    SIZE,
-    Projection,
-    available_projections,
-    draw,
-    project,
-)
+from iapc_lib.explorers.prototypes.plane import SIZE, Projection, draw, project
 from iapc_lib.explorers.shell import WRAP, GalleryExplorer, dropdown, note_box, react, step_slider
 from iapc_lib.explorers.terms import terms_seen
 from iapc_lib.networks.weights import CheckpointError
@@ -35,8 +29,8 @@ WIDTH = 480  # CSS pixels of each of the four pictures, at most: four fill a pag
 NOTHING = np.zeros(0, np.int64)  # no cells
 
 
-def _place(contrast: Contrast, projection: str) -> Projection:
-    return project(contrast.features, contrast.prototypes[contrast.present], projection)
+def _place(contrast: Contrast) -> Projection:
+    return project(contrast.features, contrast.prototypes[contrast.present])
 
 
 class PrototypesExplorer(GalleryExplorer):
@@ -44,9 +38,8 @@ class PrototypesExplorer(GalleryExplorer):
 
     Drag a box in a picture, or among the plane's dots, to mark the same cells in the other; they
     stay selected over the steps. Controls are attributes: `picture`, `step`, `shown_class`,
-    `projection`, `colored_by` (set their `value`), `clear`, and the pictures `image`,
-    `assignment`, `similarity`, `agreement` and `plane` (set `picked` or `region`; the first four
-    share them).
+    `colored_by` (set their `value`), `clear`, and the pictures `image`, `assignment`, `similarity`,
+    `agreement` and `plane` (set `picked` or `region`; the first four share them).
 
     Args:
         gallery: pictures and networks.
@@ -54,11 +47,10 @@ class PrototypesExplorer(GalleryExplorer):
         step: one of `gallery.steps`.
         shown_class: whose similarity map is shown, by name; None is the network's first.
         region: (top, left, bottom, right) of a box in the pictures; bottom and right lie outside.
-        projection: one of `plane.available_projections()`.
 
     Raises:
         ValueError: the gallery's row has no memory network, or there is no such picture, pixel,
-            step, class, box or projection.
+            step, class or box.
         CheckpointError: the networks of this step cannot be had.
     """
 
@@ -71,7 +63,6 @@ class PrototypesExplorer(GalleryExplorer):
         pixel: Sequence[int] | None = None,
         shown_class: str | None = None,
         region: Sequence[int] = (),
-        projection: str = "PCA",
     ):
         if not gallery.row.memory:
             raise ValueError(f"{gallery.row.title} has no memory network, hence no prototypes")
@@ -85,8 +76,6 @@ class PrototypesExplorer(GalleryExplorer):
         self.step.continuous_update = False
         classes = [(name, channel) for channel, name in enumerate(gallery.source.classes.names)]
         self.shown_class = dropdown("similarity", classes, shown_class)
-        self.projection = dropdown("plane", available_projections(), projection)
-        self.projection.disabled = len(self.projection.options) == 1
         labelled = gallery.pictures[0].label is not None
         kinds = ["nearest prototype", "pseudo-label", *(["true class"] if labelled else [])]
         self.colored_by = dropdown("colours", kinds)
@@ -114,7 +103,7 @@ class PrototypesExplorer(GalleryExplorer):
         )
         plane = widgets.VBox(
             [
-                widgets.HBox([self.projection, self.colored_by]),
+                self.colored_by,
                 self.plane,
                 self.selection,
                 self.plane_caption,
@@ -133,7 +122,6 @@ class PrototypesExplorer(GalleryExplorer):
         react(self._change_picture, self.picture)
         react(self._load, self.step)
         react(self._show_similarity, self.shown_class)
-        react(self._project, self.projection)
         react(self._show_plane, self.colored_by)
         react(self._show_pixel, self.image, to="picked")
         react(self._pick_dot, self.plane, to="picked")
@@ -201,11 +189,8 @@ class PrototypesExplorer(GalleryExplorer):
 
     def _project(self) -> None:
         """Places cells and prototypes in the plane."""
-        projection = self.projection.value
-        self.status.value = f"computing {projection} ..."
-        self.projected = self._placed(self.contrast, projection)
-        self.status.value = ""
-        self.plane_caption.value = words.plane_text(projection, self.projected.note)
+        self.projected = self._placed(self.contrast)
+        self.plane_caption.value = words.plane_text(self.projected.note)
         # A box says nothing in another plane; what it selected stays selected.
         selected, self.plane.region = self.selected, []
         self._select(selected)
@@ -218,15 +203,16 @@ class PrototypesExplorer(GalleryExplorer):
             "pseudo-label": contrast.picture.pseudo_label,
             "true class": contrast.picture.label,
         }[self.colored_by.value]
-        labels = contrast.on_cells(labels)[self.projected.cells]
+        labels = contrast.on_cells(labels)
         stars = contrast.train_ids[contrast.present]
         names = [NAMES[train_id] for train_id in stars]
-        selected = np.isin(self.projected.cells, self.selected) if self.selected.size else None
+        cells = np.arange(len(labels))
+        selected = np.isin(cells, self.selected) if self.selected.size else None
         colors = np.where((labels == IGNORE)[:, None], 170, PALETTE[labels])
         self.drawing = draw(self.projected, colors, PALETTE[stars], names, selected)
         self.plane.show(
             self.drawing.pixels,
-            f"{self.projection.value} of the student's features, coloured by {self.colored_by.value}, "
+            f"PCA of the student's features, coloured by {self.colored_by.value}, "
             f"with the prototypes of {', '.join(names)}",
         )
         self.plane.picked = self._dot_of_picked()
@@ -236,15 +222,14 @@ class PrototypesExplorer(GalleryExplorer):
         if not self.image.picked:
             return []
         cell = self.contrast.cells[tuple(self.image.picked)]
-        return self.drawing.dots[self.projected.cells == cell].flatten().tolist()
+        return self.drawing.dots[cell].tolist()
 
     def _pick_dot(self) -> None:
         """A click in the plane picks the nearest dot's cell: the pixel in its middle."""
         if self.plane.picked in ([], self._dot_of_picked()):
             return
         distance = np.square(self.drawing.dots - self.plane.picked).sum(axis=1)
-        cell = self.projected.cells[distance.argmin()]
-        self.image.picked = self.contrast.middles[cell].tolist()
+        self.image.picked = self.contrast.middles[distance.argmin()].tolist()
         self.plane.picked = self._dot_of_picked()  # also where that pixel was picked already
 
     def _box(self, drawn_in: PixelImage, other: PixelImage) -> None:
@@ -262,7 +247,7 @@ class PrototypesExplorer(GalleryExplorer):
         top, left, bottom, right = self.plane.region
         rows, columns = self.drawing.dots.T
         within = (top <= rows) & (rows < bottom) & (left <= columns) & (columns < right)
-        return self.projected.cells[within]
+        return np.flatnonzero(within)
 
     def _clear(self) -> None:
         self.image.region = self.plane.region = []

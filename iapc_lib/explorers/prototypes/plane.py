@@ -1,6 +1,5 @@
 """Features and prototypes in two dimensions, and the drawing of them that can be clicked."""
 
-import importlib.util
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +10,6 @@ from torch.nn import functional as F
 
 from iapc_lib.explorers.parts import FINE, diamond
 
-MOST_CELLS = 2000
-"""Cells that t-SNE places at most, evenly spread over the picture; PCA places all."""
 SIZE = (340, 500)
 """(height, width) of the drawing in pixels."""
 MARGIN = 100
@@ -22,19 +19,12 @@ MARGIN = 100
 class Projection(NamedTuple):
     """Places in the plane; distances within the plane have no unit."""
 
-    cells: np.ndarray
-    """(P,) int64, numbers of the cells that are placed."""
     points: np.ndarray
-    """(P, 2) float, of the cells."""
+    """(P, 2) float, of the cells in the order of their numbers."""
     stars: np.ndarray
     """(Q, 2) float, of the prototypes."""
     note: str
     """How many cells, and how faithful."""
-
-
-def available_projections() -> list[str]:
-    """PCA, and t-SNE where scikit-learn is installed."""
-    return ["PCA", *(["t-SNE"] if importlib.util.find_spec("sklearn") else [])]
 
 
 def principal_components(points: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -57,35 +47,21 @@ def principal_components(points: Tensor) -> tuple[Tensor, Tensor, float]:
     return center, (components * signs).to(points.dtype), explained
 
 
-def project(features: Tensor, prototypes: Tensor, projection: str = "PCA") -> Projection:
-    """Projects directions, as the cosine takes them: every vector is scaled to length 1.
+def project(features: Tensor, prototypes: Tensor) -> Projection:
+    """PCA of directions, as the cosine takes them: every vector is scaled to length 1.
 
-    PCA is fitted to the cells alone, t-SNE places cells and prototypes together. Both are
-    deterministic on one machine.
+    It is fitted to the cells alone.
 
     Args:
         features: (D, h, w) float.
         prototypes: (Q, D) float, of classes that are present.
-        projection: one of `available_projections()`.
     """
     directions = F.normalize(features.flatten(1).T, dim=1, eps=1e-12)
     stars = F.normalize(prototypes, dim=1, eps=1e-12)
-    total = len(directions)
-    if projection == "PCA":
-        center, components, explained = principal_components(directions)
-        points, stars = (directions - center) @ components, (stars - center) @ components
-        note = f"all {total} cells; this plane holds {explained:.0%} of their variance"
-        return Projection(np.arange(total), points.numpy(), stars.numpy(), note)
-    from sklearn.manifold import TSNE
-
-    cells = np.unique(np.linspace(0, total - 1, min(total, MOST_CELLS)).round().astype(np.int64))
-    vectors = torch.cat([directions[cells], stars]).numpy()
-    placed = TSNE(perplexity=min(30.0, (len(vectors) - 1) / 3), init="pca", random_state=0)
-    plane = np.asarray(placed.fit_transform(vectors), np.float32)
-    note = f"{len(cells)} of {total} cells; only neighbourhoods mean something, not distances"
-    if len(cells) < total:
-        note += ", and a picked pixel of another cell has no mark"
-    return Projection(cells, plane[: len(cells)], plane[len(cells) :], note)
+    center, components, explained = principal_components(directions)
+    points, stars = (directions - center) @ components, (stars - center) @ components
+    note = f"all {len(points)} cells; this plane holds {explained:.0%} of their variance"
+    return Projection(points.numpy(), stars.numpy(), note)
 
 
 class Drawing(NamedTuple):

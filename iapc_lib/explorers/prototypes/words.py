@@ -99,9 +99,9 @@ def selection_text(contrast: Contrast, cells: np.ndarray) -> str:
     )
 
 
-def plane_text(projection: str, note: str) -> str:
+def plane_text(note: str) -> str:
     """Caption of the plane: what it holds, and how to read it."""
     return block(
-        f"{projection} of {note}. Dots: cells of the student's feature map; diamonds: prototypes. "
+        f"PCA of {note}. Dots: cells of the student's feature map; diamonds: prototypes. "
         "Click a dot, or drag a box."
     )
