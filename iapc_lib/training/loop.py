@@ -107,7 +107,15 @@ def train(
             positions = range(start * wanted.batch_size, wanted.steps * wanted.batch_size)
             loader = run.machine.load(dataset, wanted.batch_size, positions)
             stall.phase(start, "loading its batch")
-            bar = tqdm(loader, training.title.capitalize(), initial=start, total=wanted.steps)
+            # A client that reads only once a cell has ended, as nbval does, loses what a kernel sent
+            # beyond some 1,000 messages, the end of the cell too: a bar may not move at each step.
+            bar = tqdm(
+                loader,
+                training.title.capitalize(),
+                initial=start,
+                total=wanted.steps,
+                mininterval=1,
+            )
             for step, batch in enumerate(bar, start=start):
                 if look is not None and step % look_every == 0:
                     look_at(step)
@@ -119,7 +127,7 @@ def train(
                 rates = {"learning_rate": body_rate, "learning_rate_head": head_rate}
                 remember({"step": step, **numbers, **rates})
                 if step % 10 == 0:
-                    bar.set_postfix(loss=f"{numbers['loss']:.3f}")
+                    bar.set_postfix(loss=f"{numbers['loss']:.3f}", refresh=False)
                 stall.phase(step, "saving its state")
                 saved.save_if_due(step + 1)
                 stall.phase(step + 1, "loading its batch")
