@@ -217,6 +217,19 @@ def show(
 
 
 @app.command()
+def export(
+    run_folder: RunFolder,
+    to: Annotated[Path, typer.Argument(help="The new file: NAME.safetensors.")],
+) -> None:
+    """Hand on the source network that a run trained: half precision, and what made it."""
+    from iapc_lib.pipeline.export import export_source
+
+    with _exit_status():
+        export_source(run_folder, to)
+        typer.echo(f"{to} and {to.with_suffix('.json').name}: a source.checkpoint")
+
+
+@app.command()
 def diff(
     first: RunFolder,
     second: RunFolder,

@@ -29,6 +29,8 @@ class Row:
     """What the optimiser moves: all weights, or BatchNorm's scale and shift alone."""
     batchnorm: bool = False
     """Whether BatchNorm statistics are recomputed on the target at the end."""
+    labels: Literal["teacher", "shuffled", "true"] = "teacher"
+    """The teacher's pseudo-labels; or controls: those of other images, or the target's labels."""
 
     @property
     def file(self) -> str:
@@ -44,7 +46,9 @@ class Row:
 
     @property
     def pseudo_labels(self) -> str:
-        """Name of the folder, and the stage, of the pseudo-labels that it is trained with."""
+        """Name of the folder, and the stage, of the labels that it is trained with."""
+        if self.labels == "true":
+            return "true_labels"
         return "pseudo_labels_bn_teacher" if self.teacher == "bn_recomputed" else "pseudo_labels"
 
 
@@ -90,6 +94,23 @@ ROWS = {
             update="iapc",
             memory=True,
             batchnorm=True,
+        ),
+        Row(
+            "shuffled",
+            "IAPC, shuffled labels",
+            "the five terms, with pseudo-labels of other images: a lower bound",
+            teacher="source_only",
+            update="iapc",
+            memory=True,
+            labels="shuffled",
+        ),
+        Row(
+            "oracle",
+            "oracle",
+            "the target's true labels by plain cross-entropy: an upper bound",
+            teacher="source_only",
+            update="self_training",
+            labels="true",
         ),
     )
 }

@@ -23,6 +23,8 @@ KEPT = {
         "adaptation_iapc_bn_teacher",
         "pseudo_labels_bn_teacher",
     ),
+    "shuffled": ("adapted_shuffled", "adaptation_shuffled", "pseudo_labels"),
+    "oracle": ("adapted_oracle", "adaptation_oracle", "true_labels"),
 }
 
 

@@ -223,6 +223,7 @@ def load_with_origin(
                 if old == key or (whole and old.startswith(f"{key}.")):
                     del origin[old]
             origin |= dict.fromkeys(dotted({key: value}), source)
+    _choose_checkpoint(fields)
     given = set(dotted(fields))
     _complete_from_checkpoint(fields)
     origin |= dict.fromkeys(set(dotted(fields)) - given, "description of source.checkpoint")
@@ -238,6 +239,15 @@ def dotted(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{key}"] = value
     return found
+
+
+def _choose_checkpoint(fields: dict[str, Any]) -> None:
+    """Of several source networks a run takes one by its seed: several seeds, several networks."""
+    source = fields.get("source")
+    if isinstance(source, dict) and isinstance(several := source.get("checkpoint"), list):
+        seed = fields.get("seed", 0)
+        if several and isinstance(seed, int):
+            source["checkpoint"] = several[seed % len(several)]
 
 
 def _complete_from_checkpoint(fields: dict[str, Any]) -> None:

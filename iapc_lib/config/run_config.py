@@ -23,6 +23,7 @@ from iapc_lib.config.sections import (
 )
 from iapc_lib.files import fingerprint
 from iapc_lib.method.settings import Fidelity, Losses, Model, Section, Seed, StepSettings
+from iapc_lib.rows import ROWS
 
 
 class RunConfig(Section):
@@ -126,6 +127,9 @@ class RunConfig(Section):
             problems.append("source.train and source.val are missing: the numbers of images")
         if target.layout == "folder" and (target.dev or target.val):
             problems.append("target.dev and target.val must be null for layout folder: no labels")
+        made = [self.variant.row] if self.variant else self.adaptation.methods
+        if target.layout == "folder" and any(ROWS[row].labels == "true" for row in made):
+            problems.append("row oracle needs labels of target.train, and layout folder has none")
         held_out = target.dev_every is not None and target.dev == target.train
         if target.dev_every is not None and not held_out:
             problems.append(

@@ -58,7 +58,10 @@ class SourceDomain(Section):
     leave_out: tuple[str, ...] = ()
     """File names of images that are not used, such as those whose label has another size."""
     checkpoint: str | None = None
-    """A trained source network to start from instead of training one: ours or a published one."""
+    """A trained source network to start from instead of training one: ours or a published one.
+
+    A preset may name several: seed s takes the (s modulo their number)-th, counted from 0.
+    """
 
 
 class TargetDomain(Section):

@@ -21,8 +21,8 @@ def data_fingerprint(config: RunConfig, domain: str, records: Sequence[Record]) 
     return f"{root.name} {fingerprint(files)}"
 
 
-def target_fingerprint(config: RunConfig, split: str = "train") -> str:
-    """Names a split of the target: `train` without labels, `dev` and `val` with them.
+def target_fingerprint(config: RunConfig, split: str = "train", labels: bool = False) -> str:
+    """Names a split of the target: `dev` and `val` with labels, `train` only if it is asked for.
 
     Raises:
         DataError: a real data set is missing.
@@ -30,7 +30,7 @@ def target_fingerprint(config: RunConfig, split: str = "train") -> str:
     if config.miniature is not None:
         return data_fingerprint(config, "target", [])
     return data_fingerprint(
-        config, "target", target_records(config, split, labels=split != "train")
+        config, "target", target_records(config, split, labels=labels or split != "train")
     )
 
 

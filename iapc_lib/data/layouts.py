@@ -3,6 +3,7 @@
 Layouts and encodings after method.md, 12. A record is one image and, where there is one, its label.
 """
 
+import csv
 import functools
 import os
 from collections import Counter
@@ -14,6 +15,7 @@ import numpy as np
 
 from iapc_lib.classes import CAMVID_TO_TRAIN, CITYSCAPES_TO_TRAIN, GTA5_TO_TRAIN, SYNTHIA_TO_TRAIN
 from iapc_lib.config.run_config import RunConfig
+from iapc_lib.data.miniature.write import ORACLE
 from iapc_lib.files import fingerprint
 from iapc_lib.paths import resolve
 
@@ -167,11 +169,20 @@ def target_records(config: RunConfig, split: str, labels: bool) -> list[Record]:
     elif target.layout == "camvid":
         records = _camvid(root, folder, target.sequences)
     else:
-        records = _cityscapes(root, folder)
+        drawn = config.miniature is not None and split == "train"
+        records = _cityscapes(root, folder, ORACLE if drawn else "gtFine")
     if target.dev_every is not None and split in ("train", "dev"):
         held_out = records[:: target.dev_every]
         records = held_out if split == "dev" else [r for r in records if r not in held_out]
     return records if labels else [replace(record, label=None) for record in records]
+
+
+def severities(config: RunConfig) -> dict[str, float]:
+    """How hard a drawn target's images are, 0 to 1, by the names of their records; else none."""
+    if config.miniature is None:
+        return {}
+    with (domain_root(config, "target") / "conditions.csv").open(newline="") as file:
+        return {row["image"]: float(row["severity"]) for row in csv.DictReader(file)}
 
 
 def folder_records(root: Path) -> list[Record]:
@@ -240,15 +251,13 @@ def label_name(name: str) -> str:
     return name if name.endswith(".png") else f"{name}.png"
 
 
-def _cityscapes(root: Path, split: str) -> list[Record]:
+def _cityscapes(root: Path, split: str, labels: str) -> list[Record]:
     records = []
     for path in _found(root, f"leftImg8bit/{split}", "*/*_leftImg8bit.png", "cityscapes"):
         city = path.parent.name
         label = path.name.replace("_leftImg8bit.png", "_gtFine_labelIds.png")
         records.append(
-            Record(
-                f"{city}/{path.name}", path, root / "gtFine" / split / city / label, "cityscapes"
-            )
+            Record(f"{city}/{path.name}", path, root / labels / split / city / label, "cityscapes")
         )
     return records
 

@@ -24,17 +24,34 @@ def score_records(
 ) -> dict[str, Any]:
     """`scores` of a network on labelled images, at the labels' own size, and `images`: how many.
 
+    The arguments are those of `confusions`.
+    """
+    counts = confusions(ready, records, config, description)
+    return {"images": len(records)} | scores(counts.sum(dim=0), ready.classes)
+
+
+def confusions(
+    ready: ReadyNetwork,
+    records: Sequence[Record],
+    config: Evaluation,
+    description: str | None = None,
+) -> Tensor:
+    """What a network takes for what on labelled images, at the labels' own size.
+
     Args:
         ready: evaluated in evaluation mode; its mode is restored afterwards. Labels of classes that
             it does not know are ignored.
         records: with labels.
         config: size of the images and of the batches.
         description: of the progress bar; None shows none.
+
+    Returns:
+        (N, K, K) int64 on the CPU: pixels of every image by (true, predicted) class.
     """
     network, classes, machine = ready.network, ready.classes, ready.machine
     was_training = network.training
     network.eval()
-    counts = torch.zeros(len(classes), len(classes), dtype=torch.int64, device=machine.device)
+    counts = []
     dataset = ImageDataset(records, config.image_size, classes)
     loader = machine.load(dataset, config.batch_size, collate=list)
     for batch in tqdm(loader, desc=description, disable=description is None):
@@ -42,9 +59,10 @@ def score_records(
         for size, items in itertools.groupby(batch, key=lambda item: item["size"]):
             images, labels = zip(*((item["image"], item["label"]) for item in items), strict=True)
             predictions = ready.predict(torch.stack(images), size)
-            counts += count_pairs(torch.stack(labels).to(machine.device), predictions, len(classes))
+            pairs = zip(torch.stack(labels).to(machine.device), predictions, strict=True)
+            counts += [count_pairs(*pair, len(classes)) for pair in pairs]
     network.train(was_training)
-    return {"images": len(records)} | scores(counts.cpu(), classes)
+    return torch.stack(counts).cpu()
 
 
 def count_pairs(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:

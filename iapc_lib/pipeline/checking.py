@@ -33,6 +33,8 @@ from iapc_lib.networks.checkpoints import load_network
 from iapc_lib.networks.imagenet import imagenet_file
 from iapc_lib.networks.weights import CheckpointError
 from iapc_lib.paths import resolve
+from iapc_lib.pipeline.results import rows_of
+from iapc_lib.rows import ROWS
 from iapc_lib.runs.folder import Run
 from iapc_lib.training.monitor import LOOKS_PER_RUN
 
@@ -176,7 +178,8 @@ def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
                 for split, records in zip(("train", "val"), source_records(config), strict=True):
                     splits.append((domain, split, records))
                 continue
-            for split, labels in (("train", False), ("dev", True), ("val", True)):
+            oracle = any(ROWS[row].labels == "true" for row in rows_of(config))
+            for split, labels in (("train", oracle), ("dev", True), ("val", True)):
                 if getattr(section, split) is not None:
                     splits.append((domain, split, target_records(config, split, labels)))
         except DataError as error:

@@ -8,8 +8,8 @@ import pandas as pd
 from iapc_lib.classes import CLASS_SETS
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.fingerprints import target_fingerprint
-from iapc_lib.data.layouts import source_records, target_records
-from iapc_lib.evaluation.scores import score_records
+from iapc_lib.data.layouts import severities, source_records, target_records
+from iapc_lib.evaluation.scores import confusions, score_records, scores
 from iapc_lib.evaluation.tables import iou_table, unlabelled_table
 from iapc_lib.evaluation.without_labels import unlabelled_measures
 from iapc_lib.files import file_hash, read_json, write_json
@@ -29,11 +29,22 @@ def rows_of(config: RunConfig) -> list[str]:
 
 
 def row_scores(run: Run, row: str, split: str) -> dict[str, Any]:
-    """Scores of a row on the target's `dev` or `val`, evaluated once; see `scores.scores`."""
+    """Scores of a row on the target's `dev` or `val`, evaluated once; see `scores.scores`.
+
+    Of drawn images there is `miou_by_severity`, too: of each quarter, from the easiest images to
+    the hardest.
+    """
 
     def score(ready: ReadyNetwork) -> dict[str, Any]:
         records = target_records(run.config, split, labels=True)
-        return score_records(ready, records, run.config.evaluation, f"Scoring {row} on {split}")
+        severity = severities(run.config)
+        records = sorted(records, key=lambda record: severity.get(record.name, 0))
+        counts = confusions(ready, records, run.config.evaluation, f"Scoring {row} on {split}")
+        found = {"images": len(records)} | scores(counts.sum(dim=0), ready.classes)
+        if severity:
+            quarters = (scores(part.sum(dim=0), ready.classes) for part in counts.chunk(4))
+            found["miou_by_severity"] = [quarter["miou"] for quarter in quarters]
+        return found
 
     return _measured(
         run, f"scores_{row}_{split}", row, target_fingerprint(run.config, split), score

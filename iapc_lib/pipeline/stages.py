@@ -15,6 +15,7 @@ from torch import Tensor
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.cache import with_cache
 from iapc_lib.data.fingerprints import source_fingerprint, target_fingerprint
+from iapc_lib.data.images import read_pair, write_train_ids
 from iapc_lib.data.layouts import (
     DataError,
     Record,
@@ -131,7 +132,7 @@ def network_file(run: Run, row: str) -> Path:
     teacher = network_file(run, row.teacher)
     inputs = {
         "teacher" if row.update else "source": file_hash(teacher),
-        "data": target_fingerprint(run.config),
+        "data": target_fingerprint(run.config, labels=row.labels == "true"),
     }
 
     def make(records: list[Record], labels: list[Path]) -> dict[str, Any]:
@@ -178,6 +179,8 @@ def _training_data(run: Run, row: Row) -> tuple[list[Record], list[Path]]:
         data(run)
         return target_records(run.config, "train", labels=False), []
     records, labels = pseudo_labels(run, row.name)
+    if row.labels == "shuffled":  # half the set away: neighbours may show one street
+        labels = [*labels[len(labels) // 2 :], *labels[: len(labels) // 2]]
     if (share := run.config.adaptation.target_share) < 1:
         used = np.linspace(0, len(records) - 1, max(1, round(share * len(records)))).astype(int)
         return [records[i] for i in used], [labels[i] for i in used]
@@ -197,9 +200,12 @@ def pseudo_labels(run: Run, row: str = "iapc") -> tuple[list[Record], list[Path]
     """The target's training records and the files of the pseudo-labels that a row trains with.
 
     They are the teacher's: of `iapc_bn_teacher` (our extension) the source network's with
-    recomputed BatchNorm statistics, else those of the source network itself.
+    recomputed BatchNorm statistics, else those of the source network itself. Only the oracle's
+    are the target's own labels.
     """
     row = ROWS[row]
+    if row.labels == "true":
+        return true_labels(run)
     teacher = network_file(run, row.teacher)
     data(run)
     folder = run.path(row.pseudo_labels)
@@ -218,6 +224,30 @@ def pseudo_labels(run: Run, row: str = "iapc") -> tuple[list[Record], list[Path]
 
     run.stage(folder.name, inputs, make, files)
     return records, files
+
+
+def true_labels(run: Run) -> tuple[list[Record], list[Path]]:
+    """The target's training records and files with their true labels, as train ids.
+
+    For the oracle, and for looking at pseudo-labels beside the truth: nothing else may have them.
+
+    Raises:
+        DataError: a label is missing or cannot be used; names the file.
+    """
+    data(run)
+    labelled = target_records(run.config, "train", labels=True)
+    folder = run.path("true_labels")
+    files = [pseudo_label_path(folder, record) for record in labelled]
+
+    def make() -> dict[str, Any]:
+        for record, path in zip(labelled, files, strict=True):
+            with atomic_path(path) as temporary:
+                write_train_ids(temporary, run.config.class_set.known_only(read_pair(record)[1]))
+        return {"images": len(labelled)}
+
+    run.stage(folder.name, {"data": target_fingerprint(run.config, labels=True)}, make, files)
+    records = target_records(run.config, "train", labels=False)
+    return with_cache(run.config, "target", records), files
 
 
 def source_data(run: Run, stage: str, split: str) -> str | None:

@@ -68,7 +68,7 @@ def test_gta5_layout_and_encoding(tmp_path):
     files = written(tmp_path / "gta5", "gta5")
     numbers = ("00001", "00002", "00003")
     expected = {f"{folder}/{n}.png" for folder in ("images", "labels") for n in numbers}
-    assert set(files) == expected | {"world.json"}
+    assert set(files) == expected | {"conditions.csv", "world.json"}
     image, labels = draw_scene("gta5", "val", 0, size=SMALL)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "gta5/images/00003.png")), image)
     with Image.open(tmp_path / "gta5/labels/00003.png") as file:
@@ -83,7 +83,7 @@ def test_synthia_layout_and_encoding(tmp_path):
     files = written(tmp_path / "synthia", "synthia")
     numbers = ("0000000", "0000001", "0000002")
     expected = {f"{folder}/{n}.png" for folder in ("RGB", "GT/LABELS") for n in numbers}
-    assert set(files) == expected | {"world.json"}
+    assert set(files) == expected | {"conditions.csv", "world.json"}
     header = files["GT/LABELS/0000001.png"][16:29]
     assert header[8:10] == bytes((16, 2)), "16 bits per channel, RGB"
     _, labels = draw_scene("synthia", "train", 1, size=SMALL)
@@ -107,8 +107,12 @@ def test_cityscapes_layout_and_encoding(tmp_path):
     files = written(root, "cityscapes", counts={"train": 3, "dev": 2, "val": 2})
     images = sorted(root.glob("leftImg8bit/*/*/*_leftImg8bit.png"))
     labels = sorted(root.glob("gtFine/*/*/*_gtFine_labelIds.png"))
-    assert len(images) == 7 and len(labels) == 4 and len(files) == 12
+    assert len(images) == 7 and len(labels) == 4 and len(files) == 16
     assert not (root / "gtFine/train").exists(), "nothing that adapts may have its labels"
+    oracle = sorted((root / "oracle/train").glob("*/*_gtFine_labelIds.png"))
+    assert [path.name.replace("gtFine_labelIds", "leftImg8bit") for path in oracle] == [
+        path.name for path in images if path.is_relative_to(root / "leftImg8bit/train")
+    ]
     for path in labels:
         split, city, name = path.relative_to(root / "gtFine").parts
         image = name.replace("_gtFine_labelIds", "_leftImg8bit")

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from .canvas import LABEL_IDS, Camera
-from .looks import Look
+from .looks import Conditions, Look
 
 UNEVENNESS = {"road": 0.10, "sidewalk": 0.10, "terrain": 0.22, "vegetation": 0.34,
               "building": 0.09, "wall": 0.14, "fence": 0.06, "sky": 0.02}  # fmt: skip
@@ -48,9 +48,19 @@ def ground_pattern(
     return factor
 
 
+def blurred(pixels: np.ndarray, radius: float) -> np.ndarray:
+    """(H, W, 3) float32 as out of focus; the radius is in pixels of a 128-row image."""
+    if radius == 0:
+        return pixels
+    sharp = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    soft = sharp.filter(ImageFilter.GaussianBlur(radius * pixels.shape[0] / 128))
+    return np.asarray(soft, np.float32)
+
+
 def finish(
-    image: np.ndarray, labels: np.ndarray, camera: Camera, look: Look, rng: np.random.Generator
-) -> np.ndarray:
+    image: np.ndarray, labels: np.ndarray, camera: Camera, look: Look, found: Conditions,
+    rng: np.random.Generator,
+) -> np.ndarray:  # fmt: skip
     """The photograph of a painted scene.
 
     `image`: (H, W, 3) uint8, `labels`: (H, W) uint8 label ids; returns (H, W, 3) uint8.
@@ -64,21 +74,23 @@ def finish(
     factor = 1 + look.texture * amplitude[labels] * noise
     factor *= ground_pattern(rng, labels, camera, look)
 
-    gain = rng.uniform(*look.gain)
     if look.vignette:
         down = np.linspace(-1, 1, size[0], dtype=np.float32)[:, None]
         across = np.linspace(-1, 1, size[1], dtype=np.float32)[None]
         factor *= 1 - look.vignette * (down * down + across * across) / 2
-    pixels *= (gain * factor)[..., None]
+    factor *= 2 ** (found.shade * smooth_noise(rng, size, 2))
+    pixels *= (found.gain * factor)[..., None]
     gray = pixels.mean(axis=2, keepdims=True)
-    pixels = gray + np.float32(rng.uniform(*look.saturation)) * (pixels - gray)
-    pixels *= np.array(look.casts[int(rng.integers(len(look.casts)))], np.float32)
+    pixels = gray + np.float32(found.saturation) * (pixels - gray)
+    pixels *= np.array(found.cast, np.float32)
 
-    blur = rng.uniform(*look.blur) * size[0] / 128
-    if blur > 0:
-        soft = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-        pixels = np.asarray(soft.filter(ImageFilter.GaussianBlur(blur)), np.float32)
-    grain = np.float32(rng.uniform(*look.grain))
+    smudges = smooth_noise(rng, size, 4) + 2 * found.smudge - 1.2
+    if smudges.max() > 0:
+        share = np.clip(2.5 * smudges, 0, 1)[..., None]
+        veil = 0.75 * blurred(pixels, 3) + 0.25 * 1.3 * pixels.mean()
+        pixels += share * (veil - pixels)
+    pixels = blurred(pixels, found.blur)
+    grain = np.float32(found.grain)
     if grain > 0:
         pixels = pixels + grain * rng.standard_normal((*size, 1), np.float32)
         pixels += 0.4 * grain * rng.standard_normal((*size, 3), np.float32)

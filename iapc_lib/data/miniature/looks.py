@@ -18,10 +18,34 @@ def pick(rng: np.random.Generator, options: Sequence):
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """Air, light and camera of one image."""
+
+    severity: float
+    """From 0, the easiest images of a world, to 1, the hardest."""
+    visibility: float
+    """In metres."""
+    gain: float
+    """Factor of brightness."""
+    saturation: float
+    cast: tuple[float, float, float]
+    """Factors of red, green and blue."""
+    blur: float
+    """In pixels of a 128-row image."""
+    grain: float
+    """Standard deviation of the camera's noise, of 255."""
+    shade: float
+    """How far light differs from place to place, in stops."""
+    smudge: float
+    """How wet or dirty the lens is: at 0.1 nowhere, at 1.1 everywhere."""
+
+
+@dataclass(frozen=True)
 class Look:
     """A world: its geometry, colours, shapes, frequencies and camera. Lengths in metres.
 
-    A (low, high) pair is drawn uniformly for every scene or object.
+    A (low, high) pair is drawn uniformly for every scene or object; an (easy, hard) pair says
+    where an image lies between a world's easiest and hardest (`conditions`).
     """
 
     name: str
@@ -70,20 +94,45 @@ class Look:
     mean_counts: dict[str, float]
     """Mean number of things of a kind in a scene."""
 
-    visibility: Range
     sun_strength: Range
     shadow: float
     texture: float
     """Scale of the surfaces' unevenness; 0 is flat paint."""
+    vignette: float
+
+    visibility: Range
+    """(easy, hard), as are gain, saturation, blur and grain; see `Conditions`."""
     gain: Range
     saturation: Range
-    casts: tuple[tuple[float, float, float], ...]
-    """Factors of red, green and blue."""
+    cast: tuple[float, float, float]
+    """Factors of red, green and blue that all images have."""
+    tint: float
+    """The same of one image: how far they may lie from 1 in the hardest."""
     blur: Range
-    """In pixels of a 128-row image."""
     grain: Range
-    vignette: float
+    shade: Range
+    smudge: Range
+    spread: float
+    """How much each of these strays from the severity of its image: standard deviation."""
     bonnet: bool = field(default=False)
+
+    def conditions(self, rng: np.random.Generator) -> Conditions:
+        """Air, light and camera of an image: bad light seldom comes without noise and blur."""
+        severity = rng.random()
+        places = np.clip(severity + self.spread * rng.standard_normal(8), 0, 1)
+        tints = 1 + self.tint * places[5] * rng.uniform(-1, 1, 3)
+        return Conditions(
+            severity,
+            # Eyes and cameras judge brightness and distance by ratios.
+            visibility=float(np.exp(np.interp(places[0], (0, 1), np.log(self.visibility)))),
+            gain=float(np.exp(np.interp(places[1], (0, 1), np.log(self.gain)))),
+            saturation=float(np.interp(places[2], (0, 1), self.saturation)),
+            cast=tuple(float(c) for c in tints * self.cast),
+            blur=float(np.interp(places[3], (0, 1), self.blur)),
+            grain=float(np.interp(places[4], (0, 1), self.grain)),
+            shade=float(np.interp(places[6], (0, 1), self.shade)),
+            smudge=float(np.interp(places[7], (0, 1), self.smudge)),
+        )
 
     def color(self, rng: np.random.Generator, palette: Sequence[Color]) -> Color:
         """An object's colour: one of the palette, slightly varied, or now and then any."""
@@ -141,16 +190,20 @@ GTA5 = Look(
                  "cyclist": 0.5, "motorcyclist": 0.45, "bicycle": 0.7, "motorcycle": 0.4,
                  "person": 4.0, "lamp": 2.5, "traffic light": 1.6, "traffic sign": 1.8,
                  "tree": 4.5, "clutter": 0.3},
-    visibility=(250, 500),
     sun_strength=(0.45, 0.7),
     shadow=0.42,
     texture=1.0,
-    gain=(0.95, 1.1),
-    saturation=(1.05, 1.2),
-    casts=((1.06, 1.0, 0.92), (1.03, 1.0, 0.96)),
-    blur=(0.0, 0.0),
-    grain=(1.0, 2.0),
     vignette=0.0,
+    visibility=(500, 150),
+    gain=(1.12, 0.65),
+    saturation=(1.25, 0.8),
+    cast=(1.05, 1.0, 0.94),
+    tint=0.1,
+    blur=(0.0, 0.3),
+    grain=(1.0, 3.0),
+    shade=(0.0, 0.3),
+    smudge=(0.0, 0.0),
+    spread=0.3,
 )  # fmt: skip
 
 SYNTHIA = Look(
@@ -191,16 +244,20 @@ SYNTHIA = Look(
                  "motorcyclist": 0.5, "bicycle": 0.6, "motorcycle": 0.35, "person": 4.5,
                  "lamp": 3.0, "traffic light": 1.4, "traffic sign": 1.4, "tree": 5.5,
                  "clutter": 0.2},
-    visibility=(500, 900),
     sun_strength=(0.3, 0.4),
     shadow=0.2,
     texture=0.2,
-    gain=(1.0, 1.08),
-    saturation=(1.1, 1.25),
-    casts=((1.0, 1.0, 1.03),),
-    blur=(0.0, 0.0),
-    grain=(0.0, 0.8),
     vignette=0.0,
+    visibility=(900, 200),
+    gain=(1.1, 0.65),
+    saturation=(1.3, 0.8),
+    cast=(1.0, 1.0, 1.03),
+    tint=0.1,
+    blur=(0.0, 0.3),
+    grain=(0.0, 3.0),
+    shade=(0.0, 0.3),
+    smudge=(0.0, 0.0),
+    spread=0.3,
 )  # fmt: skip
 
 CITYSCAPES = Look(
@@ -231,8 +288,8 @@ CITYSCAPES = Look(
     skies=GTA5.skies + (((190, 200, 204), (222, 224, 220)), ((160, 184, 204), (212, 216, 214)),
            ((206, 206, 200), (226, 224, 216))),
     patterns=("plain", "brick", "bands", "panels", "stains", "stains"),
-    off_palette=0.35,
-    odd_shape=0.35,
+    off_palette=0.5,
+    odd_shape=0.5,
     cobbles=0.2,
     road_stains=3.0,
     blocks={"building": 5, "wall": 0.9, "fence": 1.1, "hedge": 1.2, "park": 1.0},
@@ -241,16 +298,20 @@ CITYSCAPES = Look(
                  "cyclist": 0.7, "motorcyclist": 0.3, "bicycle": 1.0, "motorcycle": 0.35,
                  "person": 4.5, "lamp": 2.0, "traffic light": 1.5, "traffic sign": 2.4,
                  "tree": 5.0, "clutter": 1.5},
-    visibility=(95, 380),
     sun_strength=(0.15, 0.6),
     shadow=0.3,
     texture=0.9,
-    gain=(0.55, 0.9),
-    saturation=(0.45, 0.9),
-    casts=((0.95, 1.02, 0.98), (1.0, 1.0, 0.94), (0.94, 1.0, 1.05), (1.0, 1.0, 1.0), (1.03, 1.0, 0.95)),
-    blur=(0.2, 0.7),
-    grain=(1.5, 4.5),
-    vignette=0.25,
+    vignette=0.2,
+    visibility=(420, 25),
+    gain=(1.15, 0.35),
+    saturation=(1.3, 0.25),
+    cast=(1.0, 1.0, 1.0),
+    tint=0.2,
+    blur=(0.0, 1.0),
+    grain=(1.0, 9.0),
+    shade=(0.0, 1.6),
+    smudge=(0.0, 0.7),
+    spread=0.3,
     bonnet=True,
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ import numpy as np
 from . import furniture, people, traffic
 from .canvas import Camera, Canvas, Frame, Light
 from .finish import finish
-from .looks import LOOKS, Look, pick
+from .looks import LOOKS, Conditions, Look, pick
 from .street import CROSSING_WIDTH, Layout, ground, shadow, sky, surroundings
 
 
@@ -208,9 +208,8 @@ def draw_scene(
     for the camera's own bonnet and 4 for clutter, both of which are void. `size` = (height,
     width) in pixels. Raises KeyError for an unknown world.
     """
-    look = LOOKS[world]
-    name = zlib.crc32(f"{world}/{split}".encode())
-    rng = np.random.default_rng((seed, name, index))
+    look, found = LOOKS[world], scene_conditions(world, split, index, seed=seed)
+    rng = _generator(world, split, index, seed)
     half_road, sidewalk = rng.uniform(*look.half_road), rng.uniform(*look.sidewalk)
     trams = rng.random() < look.mean_counts.get("train", 0)
     layout = Layout(
@@ -233,7 +232,7 @@ def draw_scene(
     )
     haze = pick(rng, look.skies)[1]
     light = Light(rng.uniform(0.5, 1) * pick(rng, [-1, 1]), rng.uniform(*look.sun_strength), haze,
-                  rng.uniform(*look.visibility))  # fmt: skip
+                  found.visibility)  # fmt: skip
     canvas = Canvas(size, camera, light)
     sky(canvas, rng, look)
     ground(canvas, rng, look, layout)
@@ -246,4 +245,13 @@ def draw_scene(
             rng.uniform(0.05, 0.09), pick(rng, [(30, 34, 38), (52, 56, 60), (70, 72, 74)])
         )
     image, labels = canvas.reduced()
-    return finish(image, labels, camera, look, rng), labels
+    return finish(image, labels, camera, look, found, rng), labels
+
+
+def scene_conditions(world: str, split: str, index: int, *, seed: int = 0) -> Conditions:
+    """Air, light and camera of the image that `draw_scene` draws."""
+    return LOOKS[world].conditions(_generator(f"conditions of {world}", split, index, seed))
+
+
+def _generator(world: str, split: str, index: int, seed: int) -> np.random.Generator:
+    return np.random.default_rng((seed, zlib.crc32(f"{world}/{split}".encode()), index))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import struct
@@ -9,6 +10,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple, fields
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,7 +22,8 @@ from tqdm.auto import tqdm
 
 from iapc_lib.classes import CITYSCAPES_TO_TRAIN, CLASSES, PALETTE
 
-from .scene import draw_scene
+from .looks import Conditions
+from .scene import draw_scene, scene_conditions
 
 World = Literal["gta5", "synthia", "cityscapes"]
 
@@ -35,6 +38,9 @@ SYNTHIA_IDS = np.zeros(256, np.uint16)
 """Cityscapes label id -> SYNTHIA class id; void is 0."""
 for _row in CLASSES:
     SYNTHIA_IDS[_row.cityscapes_id] = _row.synthia_id or 0
+
+ORACLE = "oracle"
+"""Folder of the Cityscapes stand-in, instead of `gtFine`, with the labels of its training split."""
 
 COMPRESSION = 1
 
@@ -59,18 +65,31 @@ def encode_png16(pixels: np.ndarray) -> bytes:
     )
 
 
-def write_gta5(root: Path, number: int, image: np.ndarray, labels: np.ndarray) -> None:
-    """`number` counts from 0; the files count from 1, as those of GTA5 do."""
-    name = f"{number + 1:05d}.png"
+def image_name(world: str, split: str, index: int, number: int) -> str:
+    """Name of an image as records have it.
+
+    `index` counts in the split, `number` through all of the world's splits, both from 0; the
+    files of GTA5 count from 1, as the original's do.
+    """
+    if world == "gta5":
+        return f"{number + 1:05d}.png"
+    if world == "synthia":
+        return f"{number:07d}.png"
+    cities = CITIES[split]
+    city = cities[index % len(cities)]
+    return f"{city}/{city}_{index // len(cities):06d}_000019_leftImg8bit.png"
+
+
+def write_gta5(root: Path, name: str, image: np.ndarray, labels: np.ndarray) -> None:
+    """Label ids in a palette PNG that shows the colours of the original."""
     save(root / "images" / name, Image.fromarray(image))
     indexed = Image.fromarray(labels)
     indexed.putpalette(PALETTE[CITYSCAPES_TO_TRAIN].tobytes())
     save(root / "labels" / name, indexed)
 
 
-def write_synthia(root: Path, number: int, image: np.ndarray, labels: np.ndarray) -> None:
+def write_synthia(root: Path, name: str, image: np.ndarray, labels: np.ndarray) -> None:
     """Class ids in the red channel, instance ids (here: none, 0) in the green one."""
-    name = f"{number:07d}.png"
     save(root / "RGB" / name, Image.fromarray(image))
     pixels = np.zeros((*labels.shape, 3), np.uint16)
     pixels[..., 0] = SYNTHIA_IDS[labels]
@@ -80,16 +99,13 @@ def write_synthia(root: Path, number: int, image: np.ndarray, labels: np.ndarray
 
 
 def write_cityscapes(
-    root: Path, split: str, index: int, image: np.ndarray, labels: np.ndarray
+    root: Path, split: str, name: str, image: np.ndarray, labels: np.ndarray
 ) -> None:
-    """The training split gets no labels: nothing that adapts may have them."""
-    cities = CITIES[split]
-    city, sequence = cities[index % len(cities)], index // len(cities)
-    stem = f"{city}_{sequence:06d}_000019"
-    save(root / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png", Image.fromarray(image))
-    if split != "train":
-        path = root / "gtFine" / split / city / f"{stem}_gtFine_labelIds.png"
-        save(path, Image.fromarray(labels))
+    """The training split's labels lie apart: they are for the oracle, never for what adapts."""
+    save(root / "leftImg8bit" / split / name, Image.fromarray(image))
+    label = name.replace("_leftImg8bit.png", "_gtFine_labelIds.png")
+    folder = ORACLE if split == "train" else "gtFine"
+    save(root / folder / split / label, Image.fromarray(labels))
 
 
 def save(path: Path, image: Image.Image) -> None:
@@ -103,12 +119,13 @@ def write_scene(
 ) -> None:  # fmt: skip
     """Draw and write one image; `number` counts through all of the world's splits."""
     image, labels = draw_scene(world, split, index, size=size, seed=seed)
+    name = image_name(world, split, index, number)
     if world == "gta5":
-        write_gta5(root, number, image, labels)
+        write_gta5(root, name, image, labels)
     elif world == "synthia":
-        write_synthia(root, number, image, labels)
+        write_synthia(root, name, image, labels)
     else:
-        write_cityscapes(root, split, index, image, labels)
+        write_cityscapes(root, split, name, image, labels)
 
 
 def write_world(
@@ -149,6 +166,12 @@ def write_world(
             "counts": {split: counts.get(split, 0) for split in SPLITS[name]},
             "iapc_lib": version("iapc-lib"),
         }
+        with (unfinished / "conditions.csv").open("w", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(["split", "image", *(each.name for each in fields(Conditions))])
+            for number, (split, index) in enumerate(jobs):
+                found = astuple(scene_conditions(name, split, index, seed=seed))
+                table.writerow([split, image_name(name, split, index, number), *found])
         (unfinished / "world.json").write_text(json.dumps(description, indent=2) + "\n")
         unfinished.rename(root)
     except BaseException:

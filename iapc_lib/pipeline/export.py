@@ -1,0 +1,56 @@
+"""A source network that is handed on without its data, as the published ones are."""
+
+from pathlib import Path
+
+import torch
+
+from iapc_lib.files import read_json
+from iapc_lib.networks.checkpoints import load_network, save_network
+from iapc_lib.networks.weights import CheckpointError
+from iapc_lib.pipeline import results
+from iapc_lib.runs.folder import open_run
+
+CURVE_EVERY = 10
+"""Steps between two points of the loss curve that goes with the network."""
+
+
+def export_source(run_folder: Path, path: Path) -> None:
+    """Writes a run's source network in half precision, with a JSON that says what made it.
+
+    That is half its size; read again it computes in full precision. The JSON has the scores at
+    home, the loss curve, and code, parameters, seed and versions.
+
+    Args:
+        run_folder: of a run that trained its source network.
+        path: a new `.safetensors`.
+
+    Raises:
+        CheckpointError: the network is not there, was not trained there, or does not fit half
+            precision.
+        ConfigError, RunFolderError: the folder holds no run.
+    """
+    run = open_run(run_folder, run_folder)
+    trained = run.path("source.safetensors")
+    if run.config.source.checkpoint or not trained.exists():
+        raise CheckpointError(
+            f"{run_folder}: has no source network that was trained there; "
+            "make one with: iapc run PRESET --set source.checkpoint=null --until 01_source_model"
+        )
+    network = load_network(trained, run.config)[0].half()
+    broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise CheckpointError(f"{trained}: too large for half precision: {', '.join(broken)}")
+    history = read_json(run.path("history_source.json"))
+    made = read_json(run.path("stages", "source_network.json"))
+    description = read_json(trained.with_suffix(".json"))
+    save_network(
+        path,
+        network,
+        run.config,
+        what=description["what"],
+        precision=str(torch.float16).removeprefix("torch."),
+        scores_at_home=results.source_val_scores(run),
+        curve={key: [entry[key] for entry in history[::CURVE_EVERY]] for key in ("step", "loss")},
+        imagenet_sha256=made["facts"].get("imagenet_sha256"),
+        provenance=description["provenance"],
+    )
