@@ -82,6 +82,8 @@ SYNTHIA_TO_TRAIN = _id_table(
 CAMVID_TO_TRAIN = _id_table(
     {c.camvid_id: c.train_id for c in CLASSES if c.camvid_id is not None}, range(12)
 )
+# UrbanSyn's files hold train ids themselves; 19 is what no class has.
+URBANSYN_TO_TRAIN = _id_table({c.train_id: c.train_id for c in CLASSES}, range(20))
 
 CITYSCAPES_ID_OF_TRAIN = np.zeros(256, np.uint8)
 """(256,) uint8: train id -> Cityscapes label id; what is no evaluated class becomes 0."""

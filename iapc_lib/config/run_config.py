@@ -119,7 +119,7 @@ class RunConfig(Section):
                 problems.append(f"{name}.root is missing: name the folder of the data set")
             if self.miniature is not None and section.root is not None:
                 problems.append(f"{name}.root and miniature exclude one another: leave one out")
-            if self.miniature is not None and section.layout in ("camvid", "folder"):
+            if self.miniature is not None and section.layout in ("camvid", "folder", "urbansyn"):
                 problems.append(f"{name}.layout {section.layout} is not drawn as a miniature")
             if section.sequences and section.layout != "camvid":
                 problems.append(f"{name}.sequences are for layout camvid")

@@ -45,7 +45,7 @@ class Miniature(Section):
 class SourceDomain(Section):
     """The labelled domain on which the source network is trained, or a network that was."""
 
-    layout: Literal["gta5", "synthia", "camvid"] | None = None
+    layout: Literal["gta5", "synthia", "urbansyn", "camvid"] | None = None
     """How the data set keeps its files; none where a checkpoint is all that is left of it."""
     root: str | None = None
     """Folder of the data set; left out for the miniature."""

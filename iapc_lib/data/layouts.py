@@ -13,7 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from iapc_lib.classes import CAMVID_TO_TRAIN, CITYSCAPES_TO_TRAIN, GTA5_TO_TRAIN, SYNTHIA_TO_TRAIN
+from iapc_lib.classes import (
+    CAMVID_TO_TRAIN,
+    CITYSCAPES_TO_TRAIN,
+    GTA5_TO_TRAIN,
+    SYNTHIA_TO_TRAIN,
+    URBANSYN_TO_TRAIN,
+)
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.miniature.write import ORACLE
 from iapc_lib.files import fingerprint
@@ -22,9 +28,17 @@ from iapc_lib.paths import resolve
 ID_TABLES = {
     "gta5": GTA5_TO_TRAIN,
     "synthia": SYNTHIA_TO_TRAIN,
+    "urbansyn": URBANSYN_TO_TRAIN,
     "cityscapes": CITYSCAPES_TO_TRAIN,
     "camvid": CAMVID_TO_TRAIN,
 }
+
+RENDERED = {
+    "gta5": ("images", "labels"),
+    "synthia": ("RGB", "GT/LABELS"),
+    "urbansyn": ("rgb", "ss"),
+}
+"""Rendered sets -> folders of their images and of their labels."""
 
 HOW_TO_GET = {
     "gta5": (
@@ -35,6 +49,10 @@ HOW_TO_GET = {
         "SYNTHIA-RAND-CITYSCAPES (9,400 images) is offered, after registration, by "
         "https://synthia-dataset.net; unpack it so that ROOT/RGB/0000000.png and "
         "ROOT/GT/LABELS/0000000.png exist"
+    ),
+    "urbansyn": (
+        "UrbanSyn (7,539 images, CC BY-SA 4.0) is offered by https://www.urbansyn.org; unpack it so "
+        "that ROOT/rgb/rgb_0001.png and ROOT/ss/ss_0001.png exist"
     ),
     "cityscapes": (
         "Cityscapes (2,975 training, 500 validation images) is offered, after registration, by "
@@ -141,14 +159,14 @@ def source_records(config: RunConfig) -> tuple[list[Record], list[Record]]:
 
 
 def rendered_records(root: Path, layout: str) -> list[Record]:
-    """All images of a folder of GTA5 or SYNTHIA, in the order of their names.
+    """All images of a folder of GTA5, SYNTHIA or UrbanSyn, in the order of their names.
 
     Raises:
         DataError: the folder is missing or empty.
     """
-    images, labels = {"gta5": ("images", "labels"), "synthia": ("RGB", "GT/LABELS")}[layout]
-    return [
-        Record(path.name, path, root / labels / path.name, layout)
+    images, labels = RENDERED[layout]
+    return [  # UrbanSyn's files are named for their folders: rgb_0001.png, ss_0001.png
+        Record(path.name, path, root / labels / path.name.replace("rgb_", "ss_"), layout)
         for path in _found(root, images, "*.png", layout)
     ]
 

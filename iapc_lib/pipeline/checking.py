@@ -17,6 +17,7 @@ from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.cache import missing_bytes, training_sizes
 from iapc_lib.data.images import LabelSizeError, every_nth, read_image, read_label_ids, to_train_ids
 from iapc_lib.data.layouts import (
+    RENDERED,
     DataError,
     Record,
     domain_root,
@@ -41,6 +42,7 @@ from iapc_lib.training.monitor import LOOKS_PER_RUN
 PUBLISHED_COUNTS = {
     ("gta5", None): 24966,
     ("synthia", None): 9400,
+    ("urbansyn", None): 7539,
     ("cityscapes", "train"): 2975,
     ("cityscapes", "val"): 500,
     ("camvid", "train"): 367,
@@ -278,7 +280,7 @@ def _compare_counts(config: RunConfig, found: Check) -> None:
         if not (config.target.dev_every and split.name != "target val")
     ]
     layout = config.source.layout
-    if layout in ("gta5", "synthia") and any(s.name == "source train" for s in found.splits):
+    if layout in RENDERED and any(s.name == "source train" for s in found.splits):
         images = rendered_records(domain_root(config, "source"), layout)
         counts.append(("source", len(images), (layout, None)))
     for name, number, key in counts:
