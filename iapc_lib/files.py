@@ -69,6 +69,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def whole_files(folder: Path, pattern: str) -> list[Path]:
+    """Files in a folder, sorted, but not what a killed `atomic_path` left there.
+
+    Args:
+        folder: may be missing, and holds no file then.
+        pattern: of their names, such as `*.json`.
+    """
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON atomically; see `atomic_path`."""
     with atomic_path(path) as temporary:

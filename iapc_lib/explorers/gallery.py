@@ -146,7 +146,7 @@ def open_gallery(
     place: str | Path | Run | None = None,
     images: str | Path | Sequence[str | Path] | None = None,
     *,
-    row: str = "iapc",
+    method: str = "iapc",
     number: int = PICTURES,
 ) -> Gallery:
     """Opens a run, or a checkpoint with images.
@@ -155,16 +155,16 @@ def open_gallery(
         place: a run, its folder, or a checkpoint; None is the miniature's run with seed 0. What a
             run has not made yet is made, with progress bars.
         images: with a checkpoint: a folder, or image files.
-        row: of the run's results whose adaptation is shown.
+        method: row of the run's results whose adaptation is shown.
         number: of pictures at most.
 
     Raises:
         RunFolderError, CheckpointError, DataError: it cannot be opened; says why.
         ValueError: the row is none, or nothing was adapted in it.
     """
-    if row not in get_args(AdaptedRow):
+    if method not in get_args(AdaptedRow):
         raise ValueError(
-            f"row {row!r}: nothing is adapted there to look at; there are "
+            f"row {method!r}: nothing is adapted there to look at; there are "
             f"{', '.join(get_args(AdaptedRow))}"
         )
     if place is None:
@@ -176,7 +176,7 @@ def open_gallery(
         if path.is_file():
             raise DataError(f"{path}: a checkpoint needs images: open_gallery(checkpoint, images)")
         place = read_run(path)
-    return _of_run(place, ROWS[row], number)
+    return _of_run(place, ROWS[method], number)
 
 
 def _of_run(run: Run, row: Row, number: int) -> Gallery:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iapc_lib.config.presets import default_values, dotted, preset_path
-from iapc_lib.files import FileError, fingerprint, read_json
+from iapc_lib.files import FileError, fingerprint, read_json, whole_files
 from iapc_lib.runs.records import notebook_error, read_run_record
 
 MACHINE = ("device", "processor", "threads", "system", "python")
@@ -42,7 +42,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
     folder, problems = about.parent, []
     config, origin = run["config"], run.get("origin")
     records = {
-        path.stem: _read(path, problems) for path in sorted(folder.glob("stages/[!.]*.json"))
+        path.stem: _read(path, problems) for path in whole_files(folder / "stages", "*.json")
     }
     stages = [
         _stage(name, record)
@@ -68,7 +68,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
         "stages": stages,
         "notebooks": list(_notebooks(folder, records, problems)),
         "continued_from": run.get("continued_from") or {},
-        "unfinished": [path.stem for path in sorted(folder.glob("states/[!.]*.pt"))],
+        "unfinished": [path.stem for path in whole_files(folder / "states", "*.pt")],
         "scores": scores,
         "unlabelled": found.get("unlabelled") or {},
         "problems": problems,
@@ -170,7 +170,7 @@ def _distinct(stages: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 def _notebooks(
     folder: Path, records: Mapping[str, Mapping[str, Any]], problems: list[str]
 ) -> Iterator[dict[str, Any]]:
-    for path in sorted(folder.glob("notebooks/[!.]*.ipynb")):
+    for path in whole_files(folder / "notebooks", "*.ipynb"):
         yield {
             "notebook": path.stem,
             "seconds": records.get(f"notebook_{path.stem}", {}).get("seconds"),

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from iapc_lib.config.run_config import RunConfig
-from iapc_lib.files import read_json
+from iapc_lib.files import read_json, whole_files
 from iapc_lib.machine.device import Machine
 
 PACKAGES = (
@@ -48,7 +48,7 @@ def provenance(config: RunConfig, machine: Machine) -> dict[str, Any]:
 
 def stages_provenance(folder: Path) -> dict[str, Any]:
     """What made every finished stage of a run, which may be older than now, and what that took."""
-    records = [read_json(path) for path in sorted(folder.glob("stages/[!.]*.json"))]
+    records = [read_json(path) for path in whole_files(folder / "stages", "*.json")]
     return {
         record["stage"]: {
             **{key: record["provenance"].get(key) for key in ("code", "device", "time")},

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from iapc_lib.config.run_config import SHARED_FIELDS
-from iapc_lib.files import atomic_path, read_json, write_json
+from iapc_lib.files import atomic_path, read_json, whole_files, write_json
 from iapc_lib.runs.folder import Run, read_run
 from iapc_lib.runs.records import RunFolderError
 
@@ -63,7 +63,7 @@ def reuse_stages(run: Run, base: Run, unfinished: bool = False) -> list[str]:
             made = read_json(record)
             write_json(mine, {**made, "taken_from": os.path.relpath(base.folder, run.folder)})
             taken.append(stage)
-        states = sorted(base.path("states").glob("[!.]*.pt")) if unfinished else []
+        states = whole_files(base.path("states"), "*.pt") if unfinished else []
         states = [state for state in states if not run.path("states", state.name).exists()]
         if states:
             # Written first: what goes on from there is not made by this run's parameters alone.
@@ -89,8 +89,8 @@ def sibling_run(run: Run) -> Run | None:
 
 def _link(source: Path, target: Path) -> None:
     if source.is_dir():
-        for path in sorted(source.rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
+        for path in whole_files(source, "**/*"):
+            if path.is_file():
                 _link(path, target / path.relative_to(source))
         return
     with atomic_path(target) as temporary:

@@ -22,7 +22,7 @@ at_step = cache(picture_at_step)
 @pytest.fixture(scope="module")
 def plain(run) -> Gallery:
     """The other run of the notebook: self-training."""
-    return open_gallery(run, row="self_training")
+    return open_gallery(run, method="self_training")
 
 
 def set_controls(view: View, gallery: Gallery, picture: int, place: int) -> None:

@@ -62,7 +62,7 @@ def gallery(run) -> Gallery:
 @pytest.fixture(scope="module")
 def plain(run) -> Gallery:
     """The same pictures with plain self-training, which has no memory network."""
-    return open_gallery(run, row="self_training")
+    return open_gallery(run, method="self_training")
 
 
 def snapshot(run: Run, row: str, name: str, step: int):
@@ -228,7 +228,7 @@ def test_other_run_may_have_kept_other_steps(gallery, plain):
 
 @pytest.mark.parametrize("name", ADAPTED)
 def test_every_adapted_row_is_shown_at_every_step(run, name):
-    row, gallery = ROWS[name], open_gallery(run, row=name, number=1)
+    row, gallery = ROWS[name], open_gallery(run, method=name, number=1)
     assert row.title in gallery.title and len(gallery.steps) == 7
     explorer = AdaptationExplorer(gallery)
     assert explorer.failures == [] and explorer.status.value == ""
@@ -257,7 +257,7 @@ def test_every_adapted_row_is_shown_at_every_step(run, name):
 @pytest.mark.parametrize("name", [*(name for name in ROWS if name not in ADAPTED), "nothing"])
 def test_rows_that_nothing_adapts_are_refused(run, name):
     with pytest.raises(ValueError, match=f"row '{name}': nothing is adapted there.* tent, "):
-        open_gallery(run, row=name)
+        open_gallery(run, method=name)
 
 
 def test_other_pictures_are_refused(gallery):
