@@ -128,8 +128,8 @@ UNTRAINED = [name for name, row in ROWS.items() if not row.update]
 
 _LOSSES = ("ia", "ps", "pe", "im", "ia_ps", "ia_pe", "ia_im", "ps_pe", "ps_im", "pe_im")
 _LOSSES += ("ia_ps_pe", "ia_ps_im", "ia_pe_im", "ps_pe_im")
-_BEFORE_LOSSES = [name for name in ROWS if not ROWS[name].memory]
-ORDER = (*_BEFORE_LOSSES, *_LOSSES, *(name for name in ROWS if name not in _BEFORE_LOSSES))
+_IAPC = [*ROWS].index("iapc")
+ORDER = (*[*ROWS][:_IAPC], *_LOSSES, *[*ROWS][_IAPC:])
 """Names of rows and variants, in the order of tables where no study names another."""
 
 

@@ -12,6 +12,7 @@ IMPORTANCE_NAMES = {
     "probabilities": "probability ratio (paper)",
     "first": "first probability only",
     "second": "second probability only",
+    "none": "none: every pixel alike",
 }
 """Names of the kinds of `importance_map`."""
 

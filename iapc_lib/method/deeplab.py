@@ -119,6 +119,12 @@ class DeepLabV2(nn.Module):
         """D, the channels of the features."""
         return self.layer3[-1].bn3.num_features
 
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """What has weights, by readable names, in the order in which an image passes it."""
+        layers = {f"layer {n}": self.get_submodule(f"layer{n}") for n in (1, 2, 3, 4)}
+        return {"stem": self.conv1, **layers, "head": self.layer6}
+
     @staticmethod
     def feature_size(side: int) -> int:
         """Cells of the feature map along a side of so many pixels (method.md, 1)."""

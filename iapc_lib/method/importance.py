@@ -5,6 +5,7 @@ compares its two largest values s1 >= s2 at a pixel: I = 1 - s2 / s1 (paper, sec
 method.md, 4).
 """
 
+import torch
 from torch import Tensor
 
 from iapc_lib.method.settings import Importance
@@ -15,7 +16,7 @@ def importance_map(logits: Tensor, kind: Importance = "logits") -> Tensor:
 
     Args:
         logits: (N, K, H, W) float, up-sampled to the size of the pseudo-label.
-        kind: see the table; the last three take probabilities and lie within 0..1.
+        kind: see the table; all but the first lie within 0..1.
 
     | kind | I | |
     | --- | --- | --- |
@@ -23,10 +24,13 @@ def importance_map(logits: Tensor, kind: Importance = "logits") -> Tensor:
     | `probabilities` | 1 - s2 / s1 | as the paper's text reads |
     | `first` | s1 | variant of the paper's Table IV (method.md, 11) |
     | `second` | 1 - s2 | variant of the paper's Table IV |
+    | `none` | 1 | every pixel counts alike: what L_IA does without importance |
 
     Returns:
         (N, H, W) float, the dtype of `logits`.
     """
+    if kind == "none":
+        return torch.ones_like(logits[:, 0])
     scores = logits if kind == "logits" else logits.softmax(dim=1)
     first, second = scores.topk(2, dim=1).values.unbind(dim=1)
     if kind == "first":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Importance = Literal["logits", "probabilities", "first", "second"]
+Importance = Literal["logits", "probabilities", "first", "second", "none"]
 Size = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=0.1, le=10)]
@@ -82,7 +82,8 @@ class Fidelity(Section):
     revision: Annotated[Literal["2024", "2023"], BeforeValidator(str)] = "2024"
     """Layout of the prototype similarities in L_PS: mended in 2024, scrambled in 2023."""
     importance: Importance = "logits"
-    """1 - s2 / s1 of raw logits (code) or `probabilities` (text); `first`: s1; `second`: 1 - s2."""
+    """1 - s2 / s1 of raw logits (code) or `probabilities` (text); `first`: s1; `second`: 1 - s2;
+    `none`: 1."""
     prototypes: Literal["image", "dataset", "momentum"] = "image"
     """Of each `image` (published), fixed over the data set, or moving with `momentum`."""
     prototype_momentum: Fraction = 0.99

@@ -40,6 +40,12 @@ class MobileNetDeepLab(DeepLabV2):
             conv.stride = (1, 1)
         self.layer6 = Classifier(320, num_classes, model.classifier_dilations)
 
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """What has weights, by readable names, in the order in which an image passes it."""
+        blocks = {f"block {n}": block for n, block in enumerate(self.features) if n}
+        return {"stem": self.features[0], **blocks, "head": self.layer6}
+
     @staticmethod
     def feature_size(side: int) -> int:
         """Cells of the feature map along a side of so many pixels."""

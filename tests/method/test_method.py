@@ -50,7 +50,7 @@ def test_importance_of_probabilities_lies_within_0_and_1_and_ignores_an_added_co
 
 def test_importance_variants_of_table_iv_by_hand():
     logits = torch.tensor([0.6, 0.3, 0.1]).log()[None, :, None, None] + 2
-    for kind, expected in (("first", 0.6), ("second", 0.7), ("probabilities", 0.5)):
+    for kind, expected in (("first", 0.6), ("second", 0.7), ("probabilities", 0.5), ("none", 1)):
         assert importance_map(logits, kind).item() == pytest.approx(expected)
 
 

@@ -53,6 +53,8 @@ def formula(facts: PixelImportance, definition: str, number_of_classes: int) -> 
         return [f"I = p₁ = {result}"]
     if definition == "second":
         return [f"I = 1 − p₂ = 1 − {number(facts.probabilities[1])} = {result}"]
+    if definition == "none":
+        return ["I = 1, whatever the network says"]
     letter = "z" if definition == "logits" else "p"
     values = facts.logits if definition == "logits" else facts.probabilities
     # Of two numbers that are nearly the same the ratio needs more digits.
