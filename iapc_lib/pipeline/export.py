@@ -1,7 +1,9 @@
 """A source network that is handed on without its data, as the published ones are."""
 
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 
 from iapc_lib.files import read_json
@@ -10,8 +12,8 @@ from iapc_lib.networks.weights import CheckpointError
 from iapc_lib.pipeline import results
 from iapc_lib.runs.folder import open_run
 
-CURVE_EVERY = 10
-"""Steps between two points of the loss curve that goes with the network."""
+CURVE_STEPS = 10
+"""Of so many steps each point of the loss curve that goes with the network is a mean."""
 
 
 def export_source(run_folder: Path, path: Path) -> None:
@@ -50,7 +52,13 @@ def export_source(run_folder: Path, path: Path) -> None:
         what=description["what"],
         precision=str(torch.float16).removeprefix("torch."),
         scores_at_home=results.source_val_scores(run),
-        curve={key: [entry[key] for entry in history[::CURVE_EVERY]] for key in ("step", "loss")},
+        curve=_curve(history),
         imagenet_sha256=made["facts"].get("imagenet_sha256"),
         provenance=description["provenance"],
     )
+
+
+def _curve(history: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Mean loss of every few steps of a source training."""
+    frame = pd.DataFrame(history)[["step", "loss"]]
+    return frame.groupby(frame["step"] // CURVE_STEPS).mean().round(4).to_dict("list")
