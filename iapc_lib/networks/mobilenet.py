@@ -4,6 +4,8 @@ Sandler et al., CVPR 2018, as torchvision has it, dilated to an output stride of
 asks of a network is logits and features, so nothing else changes.
 """
 
+import itertools
+
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 
@@ -43,7 +45,11 @@ class MobileNetDeepLab(DeepLabV2):
     @property
     def parts(self) -> dict[str, nn.Module]:
         """What has weights, by readable names, in the order in which an image passes it."""
-        blocks = {f"block {n}": block for n, block in enumerate(self.features) if n}
+        ends = (0, 3, 6, 10, 13, 17)
+        blocks = {
+            f"blocks {first + 1}-{last}": self.features[first + 1 : last + 1]
+            for first, last in itertools.pairwise(ends)
+        }
         return {"stem": self.features[0], **blocks, "head": self.layer6}
 
     @staticmethod
