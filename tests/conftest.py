@@ -41,6 +41,7 @@ def tiny_overrides(data_folder: Path) -> dict:
         "views.clean_size": [64, 128],
         "adaptation.steps": 6,
         "adaptation.batch_size": 2,
+        "adaptation.optimizer.name": "sgd",
         "evaluation.image_size": [64, 128],
         "evaluation.bn_batch_size": 2,
         "hardware.device": "cpu",

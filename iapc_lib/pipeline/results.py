@@ -20,6 +20,9 @@ from iapc_lib.runs.folder import Run
 from iapc_lib.runs.provenance import stages_provenance
 from iapc_lib.runs.records import RESULTS_FORMAT
 
+QUARTERS = 4
+"""Parts of a drawn split, by severity, that are scored by themselves."""
+
 
 def rows_of(config: RunConfig) -> list[str]:
     """Names of the rows of the results table, in order."""
@@ -41,8 +44,8 @@ def row_scores(run: Run, row: str, split: str) -> dict[str, Any]:
         records = sorted(records, key=lambda record: severity.get(record.name, 0))
         counts = confusions(ready, records, run.config.evaluation, f"Scoring {row} on {split}")
         found = {"images": len(records)} | scores(counts.sum(dim=0), ready.classes)
-        if severity:
-            quarters = (scores(part.sum(dim=0), ready.classes) for part in counts.chunk(4))
+        if severity and len(records) >= QUARTERS:
+            quarters = (scores(part.sum(dim=0), ready.classes) for part in counts.chunk(QUARTERS))
             found["miou_by_severity"] = [quarter["miou"] for quarter in quarters]
         return found
 

@@ -59,13 +59,13 @@ PRESET = PRESETS / "mini_gta5.yaml"
         ({"target.dev_every": 3}, "target.dev_every needs target.dev to be the same split"),
         ({"target.layout": "camvid"}, "target.layout camvid is not drawn as a miniature"),
         ({"target.sequences": ["0001TP"]}, "target.sequences are for layout camvid"),
-        ({"source.layout": "camvid"}, "classes must be 11 for CamVid"),
+        ({"source.layout": "camvid", "source.checkpoint": None}, "classes must be 11 for CamVid"),
         (
             {"miniature": None, "target.root": "x", "target.layout": "folder"},
             "target.dev and target.val must be null for layout folder",
         ),
         (
-            {"source.layout": None, "source.root": "x"},
+            {"source.layout": None, "source.root": "x", "source.checkpoint": None},
             "source.checkpoint is missing.*source.root needs a source.layout",
         ),
         ({"pseudo_labels.scales": []}, "'pseudo_labels.scales'"),
@@ -102,7 +102,8 @@ def test_run_folder_of_other_parameters_is_refused_and_hardware_is_not_a_paramet
     first.stage("something", {}, dict)
     open_run(PRESET, tmp_path / "run", 0, {"hardware.precision": "float32"})
     with pytest.raises(
-        RunFolderError, match=r"run: was made with other parameters \(seed is 1, there 0\)"
+        RunFolderError,
+        match=r"run: was made with other parameters \(seed is 1, there 0; source.check",
     ):
         open_run(PRESET, tmp_path / "run", 1)
     (tmp_path / "other").mkdir()
