@@ -94,7 +94,7 @@ def _networks(axes: plt.Axes) -> None:
         "label": ("summed\nprobabilities,\nmade once", SOURCE),
         "importance": ("logits", SOURCE),
         "prediction": ("logits $z$", STUDENT),
-        "similarity": ("features $f$\nof layer 3", STUDENT),
+        "similarity": ("features $f$", STUDENT),
         "nearest": ("prototypes $\\rho$:\nmean feature\nof each class", MEMORY),
     }
     for column, (text, color) in views.items():

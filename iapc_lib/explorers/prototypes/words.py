@@ -61,10 +61,12 @@ def similarity_bars(contrast: Contrast, pixel: tuple[int, int]) -> str:
     present = contrast.present
     shown = contrast.train_ids[present]
     names = [f"<b>{swatch(t)}</b>" if t == contrast.nearest[pixel] else swatch(t) for t in shown]
+    # Features behind a ReLU have no negative cosines, others may have; one scale for a picture.
+    low = -1 if (contrast.similarity < 0).any() else 0
     bars = table(
         {"cosine similarity <br>to the prototype of": names, "": similarity[present]},
         {"": "{:.3f}".format},
-        {"": (0, 1)},
+        {"": (low, 1)},
     )
     if not present.all():
         absent = ", ".join(map(swatch, contrast.train_ids[~present]))
