@@ -13,7 +13,7 @@ from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import preset_path
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import Hardware
-from iapc_lib.data.images import read_image, size_like
+from iapc_lib.data.images import as_rgb, read_image, size_like
 from iapc_lib.data.layouts import folder_records, target_records
 from iapc_lib.evaluation.scores import score_records
 from iapc_lib.machine.device import prepare_machine
@@ -41,12 +41,13 @@ class Segmenter:
         """The label map of an image, at its own size.
 
         Args:
-            image: a path; a Pillow image; an array (H, W, 3) or (H, W) uint8; or a tensor
-                (3, H, W), uint8, or float within 0..1.
+            image: a path; a Pillow image, which is read as its file would be; an array (H, W, 3)
+                or (H, W), or a tensor (3, H, W), of whole numbers within 0..255 or floats
+                within 0..1.
 
         Raises:
             DataError: the file is missing or no image.
-            ValueError: an array or tensor of another shape or type.
+            ValueError: an array or tensor of another shape, type or range.
         """
         return predict_image(self.ready, _as_image(image), self.settings)
 
@@ -67,7 +68,7 @@ class Segmenter:
         image's proportions; views and crops follow from that as in the published method.
 
         Args:
-            folder: searched with its subfolders for jpg, jpeg and png files.
+            folder: searched with its subfolders for images; see `layouts.IMAGE_SUFFIXES`.
             out: the run folder.
             preset: the configuration to start from.
             overrides: of its fields, with `__` for the dot: `adaptation__steps=500`.
@@ -119,23 +120,22 @@ def _as_image(image: Any) -> Image.Image:
     if isinstance(image, (str, Path)):
         return read_image(Path(image))
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    if isinstance(image, torch.Tensor):
-        if image.ndim != 3 or image.shape[0] != 3:
-            raise ValueError(f"a tensor must be (3, H, W), this one is {tuple(image.shape)}")
-        if image.is_floating_point():
-            image = (image.clamp(0, 1) * 255).round()
-        image = image.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    array = np.asarray(image)
-    if (
-        array.dtype != np.uint8
-        or array.ndim not in (2, 3)
-        or (array.ndim == 3 and array.shape[2] != 3)
-    ):
+        return as_rgb(image, "the image")
+    channels_first = isinstance(image, torch.Tensor)
+    if channels_first and (image.ndim != 3 or image.shape[0] != 3):
+        raise ValueError(f"a tensor must be (3, H, W), this one is {tuple(image.shape)}")
+    array = np.asarray(image.permute(1, 2, 0).cpu() if channels_first else image)
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or not array.size:
+        raise ValueError(f"an array must be (H, W, 3) or (H, W), this one is {array.shape}")
+    if array.dtype.kind not in "uif":
+        raise ValueError(f"an image holds numbers, this one {array.dtype}")
+    largest = 1 if array.dtype.kind == "f" else 255
+    if not (array.min() >= 0 and array.max() <= largest):  # NaN is neither
         raise ValueError(
-            f"an array must be (H, W, 3) or (H, W) uint8, this one is {array.shape} {array.dtype}"
+            f"values of type {array.dtype} must be within 0..{largest}, these are within "
+            f"{array.min():g}..{array.max():g}: give the image as it was read, not normalised"
         )
-    return Image.fromarray(array).convert("RGB")
+    return Image.fromarray(np.uint8(np.rint(array * (255 / largest)))).convert("RGB")
 
 
 def evaluate_checkpoint(path: Path, config: RunConfig, split: str = "val") -> dict[str, Any]:

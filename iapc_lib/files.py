@@ -45,6 +45,10 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+TEMPORARY = ".iapc-"
+"""How the names begin of what a killed `atomic_path` leaves; no pattern of ours finds them."""
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that becomes it when the block ends without an error.
@@ -56,9 +60,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(
-                dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
-            )
+            # Short, so that a name that fits is never refused for its temporary's.
+            handle, name = tempfile.mkstemp(path.suffix[-20:], TEMPORARY, path.parent)
             os.close(handle)
             temporary = Path(name)
             yield temporary
@@ -70,13 +73,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def whole_files(folder: Path, pattern: str) -> list[Path]:
-    """Files in a folder, sorted, but not what a killed `atomic_path` left there.
+    """Files in a folder, sorted, without hidden ones: `._name` of macOS, temporaries of a kill.
 
     Args:
         folder: may be missing, and holds no file then.
         pattern: of their names, such as `*.json`.
     """
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what killed writers left below a folder; nobody else may be writing there."""
+    for path in folder.rglob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

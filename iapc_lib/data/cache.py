@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from tqdm.contrib.concurrent import thread_map
 
 from iapc_lib.config.run_config import RunConfig
-from iapc_lib.data.images import read_image, resize_image
+from iapc_lib.data.images import PHOTOGRAPHS, opened, read_image, resize_image
 from iapc_lib.data.layouts import CachedImage, DataError, Record
 from iapc_lib.files import (
     FileError,
@@ -178,11 +178,7 @@ def _is_whole(path: Path, size: Size) -> bool:
 
 def _header_size(path: Path) -> Size:
     """(H, W) in the file's header: without its turn, which moves no byte more or less."""
-    try:
-        with PIL.Image.open(path) as image:
-            return image.height, image.width
-    except Exception:
-        image = read_image(path)  # says what is wrong
+    with opened(path, PHOTOGRAPHS) as image:
         return image.height, image.width
 
 

@@ -1,8 +1,10 @@
 """Records to arrays and tensors: reading, checking, resizing."""
 
+import contextlib
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +21,12 @@ from iapc_lib.data.layouts import DataError, Record
 T = TypeVar("T")
 
 
+PHOTOGRAPHS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+"""Pillow's names of the formats that are opened; others may start another program."""
+
+
 def read_image(path: Path) -> Image.Image:
-    """An 8-bit RGB image, upright as its EXIF orientation says.
+    """An 8-bit RGB image, upright as its EXIF orientation says where that can be read.
 
     Grey, palette and CMYK images are converted, transparency is left out, 16-bit grey is reduced
     to 8 bits.
@@ -28,15 +34,34 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         DataError: missing, truncated, no image, or of more than 178 megapixels; names the file.
     """
+    with opened(path, PHOTOGRAPHS) as image:
+        return as_rgb(image, path)
+
+
+def as_rgb(image: Image.Image, name: object) -> Image.Image:
+    """What `read_image` makes of an image that is open; `name` is for its error."""
+    with contextlib.suppress(Exception):  # a damaged EXIF is no reason to lose a photograph
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise DataError(f"{name}: holds floating-point values; an 8-bit image is needed")
+    if image.mode.startswith("I"):
+        # Pillow would cut 16-bit values off at 255.
+        grey = np.clip(np.asarray(image), 0, 65535) / 257
+        image = Image.fromarray(np.uint8(np.rint(grey)))
+    return image.convert("RGB")
+
+
+@contextmanager
+def opened(path: Path, formats: Sequence[str]) -> Iterator[Image.Image]:
+    """An image file, opened by one of Pillow's formats: the one place where that is done.
+
+    Raises:
+        DataError: whatever goes wrong while it is open; names the file.
+    """
     try:
-        with warnings.catch_warnings(), Image.open(_regular_file(path)) as image:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            ImageOps.exif_transpose(image, in_place=True)
-            if image.mode.startswith("I"):
-                # Pillow would cut 16-bit values off at 255.
-                grey = np.clip(np.asarray(image), 0, 65535) / 257
-                return Image.fromarray(np.uint8(np.rint(grey))).convert("RGB")
-            return image.convert("RGB")
+        with warnings.catch_warnings(), Image.open(_regular_file(path), formats=formats) as image:
+            warnings.simplefilter("ignore")  # of large images, and of palettes with transparency
+            yield image
     except DataError:
         raise
     except Exception as error:  # a damaged file can raise nearly anything
@@ -83,31 +108,42 @@ def read_label(record: Record, size: tuple[int, int] | None = None) -> np.ndarra
 def read_label_ids(record: Record, size: tuple[int, int] | None = None) -> np.ndarray:
     """The label map as its data set encodes it, (H, W) uint8 or uint16; else as `read_label`."""
     path = record.label
-    try:
-        if record.layout == "synthia":
-            # Pillow would squeeze the 16-bit PNG into 8 bits and destroy the ids.
-            ids = decode_image(str(path), ImageReadMode.UNCHANGED)
-            if ids.dtype != torch.uint16 or ids.shape[0] != 3:
-                raise DataError(
-                    f"{path}: SYNTHIA labels are 16-bit PNGs with three channels, this one is "
-                    f"{ids.dtype} with {ids.shape[0]}: use the original files of GT/LABELS"
-                )
-            ids = ids[0].numpy()
-        else:
-            with Image.open(path) as label:
-                if label.mode not in ("L", "P"):
-                    raise DataError(
-                        f"{path}: labels are 8-bit PNGs with one id a pixel, this one has mode "
-                        f"{label.mode}: a colour picture? use the file with label ids"
-                    )
-                ids = np.array(label)
-    except DataError:
-        raise
-    except (OSError, SyntaxError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: {_reason(error)}") from None
+    if record.layout == "synthia":
+        ids = _synthia_ids(path)
+    else:
+        ids = _one_channel(path, "labels are 8-bit PNGs with one id a pixel")
     if size is not None and ids.shape != size:
         raise LabelSizeError(record, ids.shape, size)
+    # Label ids above 18 are vegetation, sky, people, vehicles: no street is without them.
+    above = ids[ids > 18] if record.layout in ("gta5", "cityscapes") else ids[:0]
+    if above.size and (above == 255).all():
+        raise DataError(
+            f"{path}: looks like train ids (255, and none above 18), where label ids belong: use "
+            "the original file, as the data set's authors offer it"
+        )
     return ids
+
+
+def _one_channel(path: Path, wanted: str) -> np.ndarray:
+    """The values of an 8-bit grey or palette PNG, (H, W) uint8."""
+    with opened(path, ("PNG",)) as image:
+        if image.mode not in ("L", "P"):
+            raise DataError(f"{path}: {wanted}, this one has mode {image.mode}: a colour picture?")
+        return np.array(image)
+
+
+def _synthia_ids(path: Path) -> np.ndarray:
+    """The first channel of a 16-bit PNG with three, (H, W) uint16."""
+    with opened(path, ("PNG",)) as image:
+        image.load()  # refuses a damaged file, of which torchvision's decoder may end the process
+    # Pillow would squeeze the 16 bits into 8 and destroy the ids.
+    ids = decode_image(str(path), ImageReadMode.UNCHANGED)
+    if ids.dtype != torch.uint16 or ids.shape[0] != 3:
+        raise DataError(
+            f"{path}: SYNTHIA labels are 16-bit PNGs with three channels, this one is "
+            f"{ids.dtype} with {ids.shape[0]}: use the original files of GT/LABELS"
+        )
+    return ids[0].numpy()
 
 
 def to_train_ids(record: Record, ids: np.ndarray) -> np.ndarray:
@@ -140,13 +176,7 @@ def read_train_ids(path: Path) -> np.ndarray:
     Raises:
         DataError: missing, unreadable or of another kind; names the file.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("L", "P"):
-                raise DataError(f"{path}: train ids are 8-bit PNGs, this one has mode {image.mode}")
-            return np.array(image)
-    except (OSError, SyntaxError) as error:
-        raise DataError(f"{path}: {_reason(error)}") from None
+    return _one_channel(path, "train ids are 8-bit PNGs")
 
 
 def read_pair(record: Record) -> tuple[Image.Image, np.ndarray]:

@@ -22,7 +22,7 @@ from iapc_lib.classes import (
 )
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.miniature.write import ORACLE
-from iapc_lib.files import fingerprint
+from iapc_lib.files import fingerprint, whole_files
 from iapc_lib.paths import resolve
 
 ID_TABLES = {
@@ -70,8 +70,20 @@ HOW_TO_GET = {
 }
 """Where the data sets come from and how their folders look; none may be redistributed."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp")
 """What layout `folder` and `iapc predict` take for an image, in any case of letters."""
+OTHER_IMAGES = {
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".ppm", ".tga", ".psd", ".svg", ".eps"),
+    *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
+}
+"""Images of kinds that are not read; it is said how many there are."""
+BY_PRODUCTS = {
+    *("@eadir", "@recycle", "@__thumb", "#recycle", "#snapshot", "__macosx", "lost+found"),
+    *("$recycle.bin", "system volume information"),
+}
+"""Folders that file servers and systems keep for themselves, in lower case."""
+LONGEST_NAME = 255
+"""Bytes of a file's name, on all common file systems."""
 
 
 class DataError(ValueError):
@@ -228,16 +240,19 @@ def folder_records(root: Path) -> list[Record]:
 
 
 def image_paths(root: Path) -> tuple[list[Path], list[str]]:
-    """Files below `root` that are named like images, sorted, and what had to be skipped.
+    """Photographs below `root`, sorted, and what had to be left out.
 
-    Skipped, with a reason each: folders that cannot be listed, and folders that are named like an
-    image but hold none. An image may still turn out to be damaged when it is read.
+    Hidden files and folders, and what file servers and systems keep beside photographs, are left
+    out without a word. With a reason are: images of kinds that are not read, names that leave no
+    room for that of a label map, folders that cannot be listed, and folders that are named like
+    an image but hold none. An image may still turn out to be damaged when it is read.
     """
     if root.is_file():
         return [root], []
     if not root.is_dir():
         return [], [f"{root}: no such folder"]
     paths, problems, visited, folders = [], [], set(), []
+    others = Counter()
     for folder, subfolders, files in os.walk(
         root,
         onerror=lambda error: problems.append(f"{error.filename}: {error.strerror}"),
@@ -250,18 +265,31 @@ def image_paths(root: Path) -> tuple[list[Path], list[str]]:
         visited.add(identity)
         if here != root and folder.lower().endswith(IMAGE_SUFFIXES):
             folders.append(here)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        paths += [
-            here / name
-            for name in files
-            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
-        ]
+        subfolders[:] = sorted(name for name in subfolders if not _is_by_product(name))
+        for name in files:
+            suffix = Path(name).suffix.lower()
+            if _is_by_product(name):
+                continue
+            if suffix in IMAGE_SUFFIXES and len(os.fsencode(label_name(name))) > LONGEST_NAME:
+                problems.append(f"{here / name}: its name with .png is too long: rename it")
+            elif suffix in IMAGE_SUFFIXES:
+                paths.append(here / name)
+            elif suffix in OTHER_IMAGES:
+                others[suffix.removeprefix(".")] += 1
+    if others:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(others.items()))
+        problems.append(f"{root}: holds images of kinds that are not read ({kinds}): convert them")
     problems += [
         f"{folder}: is a folder that holds no image"
         for folder in sorted(folders)
         if not any(path.is_relative_to(folder) for path in paths)
     ]
     return sorted(paths), problems
+
+
+def _is_by_product(name: str) -> bool:
+    """Whether a file or folder is hidden, or made by a system or file server for itself."""
+    return name.startswith(".") or name.lower() in BY_PRODUCTS
 
 
 def label_name(name: str) -> str:
@@ -287,7 +315,7 @@ def _camvid(root: Path, split: str, sequences: tuple[str, ...]) -> list[Record]:
 
 
 def _found(root: Path, folder: str, pattern: str, layout: str) -> list[Path]:
-    paths = sorted((root / folder).glob(pattern))
+    paths = whole_files(root / folder, pattern)
     if not paths:
         what = f"no image matches {pattern}" if (root / folder).is_dir() else "no such folder"
         help = HOW_TO_GET[layout].replace("ROOT", str(root))
