@@ -11,6 +11,14 @@ import typer
 import yaml
 from tqdm import tqdm
 
+
+def _path(text: str) -> Path:
+    """A path as it was given; an empty one is a mistake, not the present folder."""
+    if not text.strip():
+        raise typer.BadParameter("is empty")
+    return Path(text)
+
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
 
@@ -24,10 +32,15 @@ Changes = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a field, such as adaptation.steps=50."),
 ]
 Config = Annotated[
-    Path, typer.Argument(help="A YAML file of papermill_runs/, or a run folder: its parameters.")
+    Path,
+    typer.Argument(
+        help="A YAML file of papermill_runs/, or a run folder: its parameters.", parser=_path
+    ),
 ]
-RunFolder = Annotated[Path, typer.Argument(help="A run folder.")]
-Checkpoint = Annotated[Path, typer.Argument(help="A network: .safetensors of a run, or .pth.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run folder.", parser=_path)]
+Checkpoint = Annotated[
+    Path, typer.Argument(help="A network: .safetensors of a run, or .pth.", parser=_path)
+]
 Format = Annotated[Literal["text", "json"], typer.Option(help="Of what is printed; json has all.")]
 
 
@@ -37,7 +50,9 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of the run; default: the file's.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The run folder; default: papermill_runs/<scenario>-seed<seed>."),
+        typer.Option(
+            help="The run folder; default: papermill_runs/<scenario>-seed<seed>.", parser=_path
+        ),
     ] = None,
     changes: Changes = None,
     variant: Annotated[
@@ -46,11 +61,15 @@ def run(
     ] = None,
     base: Annotated[
         Path | None,
-        typer.Option(help="Take over source network and pseudo-labels of this run folder."),
+        typer.Option(
+            help="Take over source network and pseudo-labels of this run folder.", parser=_path
+        ),
     ] = None,
     continue_from: Annotated[
         Path | None,
-        typer.Option(help="The same, and go on with its unfinished training, as set here."),
+        typer.Option(
+            help="The same, and go on with its unfinished training, as set here.", parser=_path
+        ),
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="Stop after this notebook, such as 02_pseudo_labels.")
@@ -88,7 +107,9 @@ def run(
 def check(
     config: Config,
     seed: Annotated[int | None, typer.Option(help="Seed of the run; default: the file's.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder that `run` would get.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder that `run` would get.", parser=_path)
+    ] = None,
     quick: Annotated[bool, typer.Option(help="Read an even sample of each split only.")] = False,
     changes: Changes = None,
     variant: Annotated[
@@ -116,8 +137,10 @@ def check(
 @app.command()
 def predict(
     checkpoint: Checkpoint,
-    images: Annotated[Path, typer.Argument(help="A folder of jpg and png images, or one image.")],
-    out: Annotated[Path, typer.Option(help="Where label maps, colours and overlays go.")],
+    images: Annotated[Path, typer.Argument(help="A folder of images, or one image.", parser=_path)],
+    out: Annotated[
+        Path, typer.Option(help="Where label maps, colours and overlays go.", parser=_path)
+    ],
     ids: Annotated[
         Literal["train", "cityscapes"], typer.Option(help="Ids of the label maps.")
     ] = "train",
@@ -142,7 +165,7 @@ def predict(
     Files that cannot be read are named on stderr, a line each, and make the exit status 1.
     """
     from iapc_lib.config.sections import Hardware
-    from iapc_lib.files import file_hash
+    from iapc_lib.files import FileError, file_hash
     from iapc_lib.machine.device import prepare_machine
     from iapc_lib.networks.checkpoints import image_size_of, load_ready
     from iapc_lib.prediction.folder import predict_folder
@@ -165,9 +188,13 @@ def predict(
             batch_size=batch_size,
         )
         reasons = 0
-        for reason in skipped:
-            reasons += 1
-            _say("skipped " + _one_line(reason))
+        try:
+            for reason in skipped:
+                reasons += 1
+                _say("skipped " + _one_line(reason))
+        except FileError as error:
+            _say(error)
+            raise typer.Exit(1) from None
         typer.echo(f"{found - reasons} images predicted, {reasons} skipped; see {out}")
         if reasons:
             raise typer.Exit(1)
@@ -219,7 +246,7 @@ def show(
 @app.command()
 def export(
     run_folder: RunFolder,
-    to: Annotated[Path, typer.Argument(help="The new file: NAME.safetensors.")],
+    to: Annotated[Path, typer.Argument(help="The new file: NAME.safetensors.", parser=_path)],
 ) -> None:
     """Hand on the source network that a run trained: half precision, and what made it."""
     from iapc_lib.pipeline.export import export_source

@@ -11,7 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
+from tqdm import tqdm
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 class FileError(RuntimeError):
@@ -70,6 +77,51 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(lock: Path, wait: float = -1) -> Iterator[None]:
+    """Keeps other processes away by a locked file; the system lifts it when a process dies.
+
+    Where the file system knows no locks, that is said, and nobody is kept away.
+
+    Args:
+        lock: the file, beside or in what is written; it stays, and holds nobody up.
+        wait: seconds for another writer to finish; -1: however long it takes, which is said.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+        OSError: the file cannot be written.
+    """
+    if not _knows_locks(lock):
+        tqdm.write(f"{lock.parent}: its file system knows no locks; never start two writers there")
+        yield
+        return
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=max(wait, 0))
+    except Timeout:
+        if wait >= 0:
+            raise
+        tqdm.write(f"{lock.parent}: another process is writing there; waiting for it")
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def _knows_locks(path: Path) -> bool:
+    if fcntl is None:
+        return True
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True  # somebody holds it
+        except OSError:
+            return False
+    return True
 
 
 def whole_files(folder: Path, pattern: str) -> list[Path]:

@@ -12,15 +12,12 @@ image is another copy. A copy is whole or not there. Delete the folder whenever 
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
 from tqdm.contrib.concurrent import thread_map
 
 from iapc_lib.config.run_config import RunConfig
@@ -32,6 +29,7 @@ from iapc_lib.files import (
     file_state,
     fingerprint,
     free_megabytes,
+    only_writer,
     writing,
 )
 from iapc_lib.paths import resolve
@@ -81,7 +79,7 @@ def cached_records(
     if missing_bytes(records, folder, sizes, original):
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with _alone(folder):
+            with only_writer(folder / ".lock"):
                 _make_missing(records, folder, sizes, original)
     copies = _all_copies(records, folder, sizes, original)
     return [replace(record, copies=its) for record, its in zip(records, copies, strict=True)]
@@ -180,17 +178,3 @@ def _header_size(path: Path) -> Size:
     """(H, W) in the file's header: without its turn, which moves no byte more or less."""
     with opened(path, PHOTOGRAPHS) as image:
         return image.height, image.width
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        tqdm.write(f"{folder}: another run is making copies; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

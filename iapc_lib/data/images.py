@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.io import ImageReadMode, decode_image
@@ -163,11 +164,11 @@ def to_train_ids(record: Record, ids: np.ndarray) -> np.ndarray:
     return train_ids
 
 
-def write_train_ids(path: Path, labels: np.ndarray) -> None:
+def write_train_ids(path: Path, labels: np.ndarray, pnginfo: PngInfo | None = None) -> None:
     """Writes train ids (H, W) uint8 as a palette PNG: ids as values, Cityscapes' colours to see."""
     image = Image.fromarray(labels, mode="P")
     image.putpalette(PALETTE.tobytes())
-    image.save(path, compress_level=1)
+    image.save(path, compress_level=1, pnginfo=pnginfo)
 
 
 def read_train_ids(path: Path) -> np.ndarray:

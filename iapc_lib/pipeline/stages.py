@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from torch import Tensor
 
 from iapc_lib.config.run_config import RunConfig
@@ -26,7 +25,7 @@ from iapc_lib.data.layouts import (
 )
 from iapc_lib.data.miniature import write_world
 from iapc_lib.data.target_views import ViewsDataset
-from iapc_lib.files import atomic_path, file_hash, read_json, write_json, writing
+from iapc_lib.files import atomic_path, file_hash, only_writer, read_json, write_json, writing
 from iapc_lib.networks.checkpoints import load_network, load_ready, save_network
 from iapc_lib.networks.imagenet import imagenet_file
 from iapc_lib.networks.ready import ReadyNetwork
@@ -66,7 +65,7 @@ def data_roots(config: RunConfig) -> dict[str, Path]:
             layout = getattr(config, domain).layout
             with writing(root):
                 root.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(root.with_name(f".{root.name}.lock")):
+                with only_writer(root.with_name(f".{root.name}.lock")):
                     if not root.exists():
                         write_world(
                             layout, root, counts=counts[domain], size=mini.size, seed=mini.seed

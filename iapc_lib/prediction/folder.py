@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -9,13 +10,22 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from filelock import Timeout
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tqdm.auto import tqdm
 
 from iapc_lib.classes import CITYSCAPES_ID_OF_TRAIN, colorize
-from iapc_lib.data.images import read_image, write_train_ids
+from iapc_lib.data.images import opened, read_image, write_train_ids
 from iapc_lib.data.layouts import DataError, image_paths, label_name
-from iapc_lib.files import FileError, atomic_path, read_json, write_json, writing
+from iapc_lib.files import (
+    FileError,
+    atomic_path,
+    only_writer,
+    read_json,
+    write_json,
+    writing,
+)
 from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.prediction.image import (
     LabelMap,
@@ -24,6 +34,9 @@ from iapc_lib.prediction.image import (
     decide,
     network_images,
 )
+
+MADE_OF = "made of"
+"""Text of a label map's PNG: the state of the image that it was made of."""
 
 
 def predict_folder(
@@ -41,7 +54,8 @@ def predict_folder(
 
     Writes `labels/NAME.png` (ids), `colors/NAME.png`, `overlays/NAME.png` and, if asked for,
     `confidence/NAME.png` (0..255 stands for 0..1) below `out`; NAME is the image's path below
-    `images`. Images that are newer than their label map are predicted again.
+    `images`. A label map says of which file it was made; where another lies there now, it is made
+    again.
 
     Args:
         ready: in evaluation mode.
@@ -59,15 +73,15 @@ def predict_folder(
 
     Raises:
         DataError: there are no images.
-        FileError: `out` overlaps `images`, holds results of other settings, or cannot be
-            written.
+        FileError: `out` overlaps `images`, holds results of other settings, is written by
+            another process, or cannot be written; the iterator raises it, too, if the disk fills.
     """
     here, there = images.resolve(), out.resolve()
     if there.is_relative_to(here) or here.is_relative_to(there):
         raise FileError(f"{out}: overlaps the images in {images}; name a folder beside them")
     paths, problems = image_paths(images)
     if not paths:
-        raise DataError("\n".join(problems) or f"{images}: holds no jpg, jpeg or png image")
+        raise DataError("\n".join(problems) or f"{images}: holds no image")
     root = images if images.is_dir() else images.parent
     record = {
         "format": 1,
@@ -80,12 +94,21 @@ def predict_folder(
     names = _unique_names([path.relative_to(root).as_posix() for path in paths])
 
     def finished(path: Path, name: str) -> bool:
-        made = [out / kind / name for kind in kinds]
+        if not all((out / kind / name).is_file() for kind in kinds):
+            return False
         try:
-            return all(file.stat().st_mtime >= path.stat().st_mtime for file in made)
-        except OSError:
+            with opened(out / "labels" / name, ("PNG",)) as made:
+                return made.info.get(MADE_OF) == _state(path)
+        except (DataError, OSError):
             return False
 
+    alone = ExitStack()
+    try:
+        alone.enter_context(only_writer(out / ".lock", 0))
+    except Timeout:
+        raise FileError(
+            f"{out}: another process is predicting into this folder; name another one"
+        ) from None
     missing = [pair for pair in zip(paths, names, strict=True) if not finished(*pair)]
 
     def work() -> Iterator[str]:
@@ -94,43 +117,51 @@ def predict_folder(
         loader = ready.machine.load(missing, batch_size, collate=read)
         done = len(paths) - len(missing)
         # No bar in a log file, where it would run into the lines about skipped files.
-        with tqdm(
-            total=len(paths), initial=done, desc="Predicting", unit="image", disable=None
-        ) as bar:
+        bar = tqdm(total=len(paths), initial=done, desc="Predicting", unit="image", disable=None)
+        with alone, bar:
             for batch in loader:
                 for _, group in itertools.groupby(batch, key=_shapes):
-                    words, tensors, pictures = zip(*group, strict=True)
+                    words, states, tensors, pictures = zip(*group, strict=True)
                     if tensors[0] is None:
                         yield from words
                     else:
                         inputs = [torch.stack(scale) for scale in zip(*tensors, strict=True)]
                         maps = class_maps(ready, inputs, settings)
-                        for name, pixels, single in zip(words, pictures, maps, strict=True):
+                        for name, state, pixels, single in zip(
+                            words, states, pictures, maps, strict=True
+                        ):
                             made = decide(single, pixels.shape[:2], settings, ready.classes)
-                            _write(out, name, pixels, made, kinds, ids)
+                            _write(out, name, state, pixels, made, kinds, ids)
                     bar.update(len(words))
 
     return len(paths) + len(problems), work()
 
 
 def _read(pairs: Sequence[tuple[Path, str]], settings: PredictionSettings) -> list[tuple]:
-    """Of every file and its name: (name, the tensors for the network, (H, W, 3) uint8 RGB).
+    """Of every file: (name, its state, the tensors for the network, (H, W, 3) uint8 RGB).
 
-    Of an unreadable file it is (the reason, None, None).
+    Of an unreadable file it is (the reason, None, None, None).
     """
     items = []
     for path, name in pairs:
         try:
+            state = _state(path) if path.exists() else None
             image = read_image(path)
-            items.append((name, network_images(image, settings), np.asarray(image)))
+            items.append((name, state, network_images(image, settings), np.asarray(image)))
         except DataError as error:
-            items.append((str(error), None, None))
+            items.append((str(error), None, None, None))
     return items
+
+
+def _state(path: Path) -> str:
+    """Bytes and time of an image: another file in its place has another state, older or newer."""
+    seen = path.stat()
+    return f"{seen.st_size} bytes of {seen.st_mtime_ns}"
 
 
 def _shapes(item: tuple) -> list[torch.Size] | None:
     """Items of equal value can share a forward; None: they were not read."""
-    return item[1] and [tensor.shape for tensor in item[1]]
+    return item[2] and [tensor.shape for tensor in item[2]]
 
 
 def _unique_names(names: list[str]) -> list[str]:
@@ -161,8 +192,10 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
         write_json(description, record)
 
 
-def _write(out: Path, name: str, pixels, made: LabelMap, kinds, ids: str) -> None:
+def _write(out: Path, name: str, state: str, pixels, made: LabelMap, kinds, ids: str) -> None:
     colors = colorize(made.labels)
+    about = PngInfo()
+    about.add_text(MADE_OF, state)
     arrays = {
         "colors": colors,
         "overlays": ((pixels.astype(np.uint16) + colors) // 2).astype(np.uint8),
@@ -173,6 +206,7 @@ def _write(out: Path, name: str, pixels, made: LabelMap, kinds, ids: str) -> Non
             if kind != "labels":
                 Image.fromarray(arrays[kind]).save(temporary, compress_level=1)
             elif ids == "train":
-                write_train_ids(temporary, made.labels)
+                write_train_ids(temporary, made.labels, about)
             else:
-                Image.fromarray(CITYSCAPES_ID_OF_TRAIN[made.labels]).save(temporary)
+                ids_to_write = CITYSCAPES_ID_OF_TRAIN[made.labels]
+                Image.fromarray(ids_to_write).save(temporary, pnginfo=about)

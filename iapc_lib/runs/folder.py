@@ -17,17 +17,17 @@ results.json              the scores
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import RECORD, dotted, load_config, load_with_origin, with_defaults
 from iapc_lib.config.run_config import RunConfig
-from iapc_lib.files import read_json, write_json
+from iapc_lib.files import only_writer, read_json, write_json
 from iapc_lib.machine.device import Machine, prepare_machine
 from iapc_lib.machine.memory import PeakMemory
 from iapc_lib.paths import project_root, resolve
@@ -120,21 +120,20 @@ class Run:
         Raises:
             RunFolderError: another process holds it, or the folder cannot be written.
         """
-        lock = FileLock(self.path(name))
-        try:
-            # A killed run's notebook kernel needs a moment to notice that its parent is gone.
-            lock.acquire(timeout=wait)
-        except Timeout:
-            raise RunFolderError(
-                f"{self.folder}: another process is writing to this run folder; "
-                "wait for it to finish or choose another folder with `out` (--out)"
-            ) from None
-        except OSError as error:
-            raise RunFolderError(f"{self.folder}: cannot be written ({error.strerror})") from None
-        try:
+        with ExitStack() as stack:
+            try:
+                # A killed run's notebook kernel needs a moment to notice that its parent is gone.
+                stack.enter_context(only_writer(self.path(name), wait))
+            except Timeout:
+                raise RunFolderError(
+                    f"{self.folder}: another process is writing to this run folder; "
+                    "wait for it to finish or choose another folder with `out` (--out)"
+                ) from None
+            except OSError as error:
+                raise RunFolderError(
+                    f"{self.folder}: cannot be written ({error.strerror})"
+                ) from None
             yield
-        finally:
-            lock.release()
 
 
 def open_run(

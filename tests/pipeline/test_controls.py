@@ -73,14 +73,13 @@ def test_an_oracle_without_labels_is_refused(tmp_path):
 def test_check_reads_the_labels_of_an_oracle_only(own_run):
     stages.data(own_run)
     shutil.rmtree(domain_root(own_run.config, "target") / "oracle")
-    assert not check(own_run.config, own_run.folder).problems
-    methods = ("self_training", "iapc", "oracle")
-    config = load_config(
-        PRESETS / "mini_gta5.yaml",
-        overrides={
-            **tiny_overrides(own_run.folder.parent),
-            "adaptation.methods": methods,
-        },
-    )
-    problems = check(config, own_run.folder).problems
+    changes = tiny_overrides(own_run.folder.parent)
+
+    def problems_of(*methods):
+        overrides = changes | {"adaptation.methods": methods}
+        config = load_config(PRESETS / "mini_gta5.yaml", overrides=overrides)
+        return check(config, own_run.folder).problems
+
+    assert not problems_of("self_training", "iapc")
+    problems = problems_of("self_training", "iapc", "oracle")
     assert problems and all("oracle/train" in problem for problem in problems)
