@@ -16,7 +16,7 @@ from iapc_lib.method.settings import Model
 from iapc_lib.networks.build import build_network
 from iapc_lib.networks.published import architecture_of, read_published_weights
 from iapc_lib.networks.ready import ReadyNetwork
-from iapc_lib.networks.weights import CheckpointError, load_weights
+from iapc_lib.networks.weights import CheckpointError, load_weights, what_it_is
 
 
 def save_network(path: Path, network: DeepLabV2, config: RunConfig, **facts: Any) -> None:
@@ -60,6 +60,8 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
+    if (what := what_it_is(path)) is not None:
+        raise CheckpointError(f"{path}: {what}")
     if path.suffix == ".safetensors":
         try:
             weights = load_file(path)
@@ -72,7 +74,9 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
         dilations = (config.model if config else Model()).classifier_dilations
         model, classes = architecture_of(weights, dilations, path)
     if config is not None:
-        wanted, found = config.model.model_dump(), model.model_dump()
+        # The ResNet's fields say nothing of another body.
+        other = {"layers", "base_width"} if model.body == config.model.body != "resnet" else set()
+        wanted, found = (m.model_dump(exclude=other) for m in (config.model, model))
         problems = [
             f"model.{key} is {found[key]}, the configuration wants {wanted[key]}"
             for key in wanted

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from iapc_lib.classes import CLASS_SETS, ClassSet
 from iapc_lib.method.settings import Model
@@ -18,9 +19,9 @@ from iapc_lib.networks.weights import CheckpointError
 
 
 class _Ignored:
-    """Stands in for the numpy numbers (scores) that training scripts keep beside the weights.
+    """Stands in for what training scripts keep beside the weights: scores, settings.
 
-    numpy's own constructors are not called: crafted arguments can crash them.
+    Their own constructors are not called: crafted arguments can crash them.
     """
 
     def __init__(self, *_: Any):
@@ -30,10 +31,17 @@ class _Ignored:
         pass
 
 
-_NUMPY_NUMBERS = [
+_NUMPY = ("scalar", "_reconstruct")
+_LEFT_OUT = [
     (_Ignored, name)
-    for name in ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    for name in (
+        *("numpy.dtype", "numpy.ndarray", "argparse.Namespace", "types.SimpleNamespace"),
+        *("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath"),
+        *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in _NUMPY),
+    )
 ]
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Keys under which training scripts keep the state dict."""
 
 
 def read_published_weights(path: Path) -> dict[str, Tensor]:
@@ -43,7 +51,7 @@ def read_published_weights(path: Path) -> dict[str, Tensor]:
         CheckpointError: damaged, of another format, or would execute something.
     """
     try:
-        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+        with torch.serialization.safe_globals(_LEFT_OUT):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = " ".join(str(error).split())
@@ -55,21 +63,38 @@ def read_published_weights(path: Path) -> dict[str, Tensor]:
         ) from None
     except Exception as error:  # torch.load raises nearly anything on a damaged file
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({error})") from None
-    if isinstance(content, Mapping) and "state_dict" in content:
-        content = content["state_dict"]
-    tensors = isinstance(content, Mapping) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
-    )
-    if not tensors or not content:
+    left_out = []
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            left_out += [str(name) for name in content if name != key]
+            content = content[key]
+    tensors = {}
+    for name, value in content.items() if isinstance(content, Mapping) else ():
+        if isinstance(value, Tensor):
+            tensors[str(name).removeprefix("module.")] = value
+        else:
+            left_out.append(str(name))
+    if not tensors:
         raise CheckpointError(
-            f"{path}: holds neither a state dict nor one under the key 'state_dict'"
+            f"{path}: holds neither a state dict nor one under a key {', '.join(_WRAPPERS)}"
         )
-    for name, value in content.items():
-        usable = value.layout == torch.strided and value.device.type == "cpu"
-        if not usable or value.is_complex() or not value.isfinite().all():
-            raise CheckpointError(f"{path}: {name} is no tensor of finite real numbers")
-    weights = {name.removeprefix("module."): value for name, value in content.items()}
-    return {name: value for name, value in weights.items() if not name.startswith("layer5.")}
+    for name, value in tensors.items():
+        if value.layout != torch.strided or value.device.type != "cpu" or _is_expanded(value):
+            raise CheckpointError(f"{path}: {name} is no plain tensor")
+    second = [name for name in tensors if name.startswith("layer5.")]
+    if any(name.startswith("layer6.") for name in tensors):  # the published second head, unused
+        tensors = {name: value for name, value in tensors.items() if name not in second}
+    elif second:
+        tensors = {name.replace("layer5.", "layer6."): v for name, v in tensors.items()}
+        left_out.append("the name layer5 of its head, which is layer6 here")
+    if left_out:
+        tqdm.write(f"{path}: left out what is no weight: {', '.join(left_out[:5])}")
+    return tensors
+
+
+def _is_expanded(value: Tensor) -> bool:
+    """Whether a tensor claims more numbers than its file holds."""
+    return value.numel() * value.element_size() > value.untyped_storage().nbytes()
 
 
 def architecture_of(

@@ -128,9 +128,13 @@ def test_a_file_that_would_execute_code_is_refused(tmp_path, network, old_format
         (lambda s: s.update(extra=torch.ones(1)), "extra is unknown"),
         (lambda s: s.pop("conv1.weight"), "is no DeepLab-v2"),
         (lambda s: s.pop("layer6.conv2d_list.3.weight"), "has 3 classifier convolutions"),
-        (lambda s: s.update({"conv1.weight": "text"}), "holds neither a state dict"),
+        (lambda s: s.update({"conv1.weight": "text"}), "is no DeepLab-v2"),
+        (lambda s: s.clear() or s.update(text="no weights"), "holds neither a state dict"),
         (lambda s: s.update({"conv1.weight": torch.ones(())}), "is no DeepLab-v2"),
-        (lambda s: s.update({"bn1.bias": torch.full((8,), torch.nan)}), "bn1.bias is no tensor of"),
+        (
+            lambda s: s.update({"bn1.bias": torch.full((8,), torch.nan)}),
+            "bn1.bias has values that are NaN",
+        ),
         (
             lambda s: s.update({"layer6.conv2d_list.0.weight": torch.zeros(21, 256, 3, 3)}),
             "has 21 classes; known are 19 and 16",
@@ -164,7 +168,7 @@ def test_truncated_file_is_no_checkpoint(tmp_path, network):
     path = tmp_path / "net.pth"
     torch.save(network.state_dict(), path)
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(CheckpointError, match="net.pth: cannot be read as a checkpoint"):
+    with pytest.raises(CheckpointError, match="net.pth: is not whole"):
         load_network(path)
 
 

@@ -72,7 +72,7 @@ def test_file_of_another_body_is_refused_by_name(tmp_path, network):
     assert len(classes) == 19 and again.model == config.model
     for ours, theirs in zip(again.parameters(), network.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    resnet = load_config(PRESETS / "mini_gta5.yaml")
+    resnet = load_config(PRESETS / "mini_gta5.yaml", overrides={"model.body": "resnet"})
     with pytest.raises(
         CheckpointError, match="model.body is mobilenet_v2, the configuration wants"
     ):
