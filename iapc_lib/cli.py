@@ -149,6 +149,7 @@ def predict(
         int | None,
         typer.Option(
             min=0,
+            max=8192,
             help="Resize images so that their shorter side has so many pixels; 0: not at all; "
             "default: that of the images on which the network was scored.",
         ),
@@ -338,6 +339,6 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
             raise ConfigError(f"--set {change}: write KEY=VALUE, such as adaptation.steps=50")
         try:
             parsed[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {change}: '{value}' is not a YAML value") from None
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise ConfigError(f"--set {change[:200]}: is not a YAML value") from None
     return parsed

@@ -1,5 +1,6 @@
 """Where the project begins, and paths in it."""
 
+import os
 from pathlib import Path
 
 
@@ -17,6 +18,19 @@ def project_root() -> Path:
 def resolve(path: str | Path) -> Path:
     """A path of the configuration: absolute, or relative to the project."""
     return project_root() / Path(path).expanduser()
+
+
+def usable_path(text: str) -> str:
+    """The text itself; ValueError if no file can have such a path."""
+    if "\0" in text:
+        raise ValueError("holds a NUL character")
+    if any(len(os.fsencode(part)) > 255 for part in Path(text).parts):
+        raise ValueError("has a part of more than 255 bytes")
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("names the home folder of a user who is not known here") from None
+    return text
 
 
 def shown_path(path: Path) -> str:

@@ -19,7 +19,7 @@ from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import SourceDomain, TargetDomain
 from iapc_lib.files import FileError, read_json
 from iapc_lib.method.settings import Section
-from iapc_lib.paths import resolve, shown_path
+from iapc_lib.paths import resolve, shown_path, usable_path
 
 PRESET_KEYS = ("config", "seed", "overrides", "out")
 
@@ -62,6 +62,11 @@ def read_preset(path: str | Path) -> dict[str, Any]:
     for key in preset:
         if key not in PRESET_KEYS:
             raise ConfigError(f"{path}: unknown key '{key}'; allowed: {', '.join(PRESET_KEYS)}")
+    try:
+        if (out := preset.get("out")) is not None:
+            usable_path(out)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: 'out' = {out!r} is no path of a run folder: {error}") from None
     return preset
 
 

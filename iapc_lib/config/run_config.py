@@ -29,7 +29,7 @@ from iapc_lib.rows import ROWS
 class RunConfig(Section):
     """Everything that decides a run's numbers, and the hardware to run it on."""
 
-    scenario: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    scenario: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=200)]
     """Name of the experiment; names the run folder."""
     seed: Seed = 0
     """Seed of the run."""

@@ -5,9 +5,10 @@ Every field has a sentence. Sizes are `(height, width)` in pixels.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from iapc_lib.method.settings import (
+    Batch,
     Count,
     Fraction,
     NonNegative,
@@ -18,13 +19,17 @@ from iapc_lib.method.settings import (
     Seed,
     Size,
 )
+from iapc_lib.paths import usable_path
 from iapc_lib.rows import AdaptedRow, RowName
+
+PathText = Annotated[str, AfterValidator(usable_path)]
+"""A path, relative to the project where it is not absolute."""
 
 
 class Miniature(Section):
     """The drawn worlds that stand in for the real data sets (`data/miniature`)."""
 
-    folder: str = "data/miniature"
+    folder: PathText = "data/miniature"
     """Where the worlds are drawn, relative to the project."""
     size: Size = (128, 256)
     """Size of the drawn images."""
@@ -47,7 +52,7 @@ class SourceDomain(Section):
 
     layout: Literal["gta5", "synthia", "urbansyn", "camvid"] | None = None
     """How the data set keeps its files; none where a checkpoint is all that is left of it."""
-    root: str | None = None
+    root: PathText | None = None
     """Folder of the data set; left out for the miniature."""
     train: Count | None = None
     """Number of images, in the order of their names, to train on; left out for the miniature."""
@@ -57,7 +62,7 @@ class SourceDomain(Section):
     """CamVid: only images whose names start with one of these; none: all."""
     leave_out: tuple[str, ...] = ()
     """File names of images that are not used, such as those whose label has another size."""
-    checkpoint: str | None = None
+    checkpoint: PathText | None = None
     """A trained source network to start from instead of training one: ours or a published one.
 
     A preset may name several: seed s takes the (s modulo their number)-th, counted from 0.
@@ -69,7 +74,7 @@ class TargetDomain(Section):
 
     layout: Literal["cityscapes", "camvid", "folder"] = "cityscapes"
     """How the data set keeps its files; `folder` is any folder of images, without labels."""
-    root: str | None = None
+    root: PathText | None = None
     """Folder of the data set; left out for the miniature."""
     train: str = "train"
     """Split (of layout `folder`: subfolder, `.` for all) whose images are adapted to."""
@@ -86,17 +91,17 @@ class TargetDomain(Section):
 class SourceTraining(Section):
     """How the source network is trained on the rendered images (method.md, 13)."""
 
-    imagenet_weights: str | None = None
+    imagenet_weights: PathText | None = None
     """ResNet weights to start from: `torchvision` (downloaded once) or a file; none: random."""
     steps: Count = 80_000
     """Updates."""
-    batch_size: Count = 1
+    batch_size: Batch = 1
     """Images per update."""
     image_size: Size = (720, 1280)
     """Images are resized to this."""
     crop_size: Size | None = None
     """Random crop of the resized image; none: the whole image."""
-    scale_range: tuple[Positive, Positive] = (1.0, 1.0)
+    scale_range: tuple[Scale, Scale] = (1.0, 1.0)
     """The resized image is scaled by a random factor in this range before the crop."""
     optimizer: Optimizer = Optimizer(learning_rate=2.5e-4, warmup_steps=0, decay_steps=200_000)
     """How weights move."""
@@ -128,7 +133,7 @@ class Views(Section):
     """Size of the crop."""
     clean_size: Size = (512, 1024)
     """Images of the clean (fourth) forward are resized to this before the crop."""
-    scale_range: tuple[Positive, Positive] = (0.8, 1.2)
+    scale_range: tuple[Scale, Scale] = (0.8, 1.2)
     """The rescaled views have a random scale in this range."""
     autoaugment: bool = True
     """Whether the student sees a photometric AutoAugment of the rescaled view."""
@@ -154,7 +159,7 @@ class Adaptation(Section):
 
     steps: Count = 9000
     """Updates; there is no other stopping rule."""
-    batch_size: Count = 6
+    batch_size: Batch = 6
     """Images per update."""
     optimizer: Optimizer = Optimizer()
     """How weights move."""
@@ -183,11 +188,11 @@ class Evaluation(Section):
 
     image_size: Size = (512, 1024)
     """Images are resized to this; predictions are scored at the labels' own size."""
-    batch_size: Count = 2
+    batch_size: Batch = 2
     """Images per forward."""
     bn_batches: Count = 100
     """Batches of target images from which BatchNorm statistics are recomputed."""
-    bn_batch_size: Count = 6
+    bn_batch_size: Batch = 6
     """Images in each of those."""
 
 
@@ -198,9 +203,9 @@ class Hardware(Section):
     """Where tensors live."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the networks' forward passes; losses are float32 always."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Processes that load images."""
-    cache: str | None = None
+    cache: PathText | None = None
     """Folder for decoded copies of the training images; none: they are decoded at every use."""
     stall_seconds: Positive | None = 1800.0
     """A training stops when a step makes no progress for so long; none: it waits for ever."""

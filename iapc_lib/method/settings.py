@@ -8,12 +8,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Importance = Literal["logits", "probabilities", "first", "second", "none"]
-Size = tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=8, le=16384)]
+Size = tuple[Side, Side]
+Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Scale = Annotated[float, Field(ge=0.1, le=10)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Batch = Annotated[int, Field(ge=1, le=4096)]
+Blocks = Annotated[int, Field(ge=1, le=200)]
+Dilation = Annotated[int, Field(ge=1, le=1000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -30,11 +34,16 @@ class Model(Section):
 
     body: Literal["resnet", "mobilenet_v2"] = "resnet"
     """What makes the features; MobileNetV2 is small, and its layers and widths are fixed."""
-    layers: tuple[Count, Count, Count, Count] = (3, 4, 23, 3)
+    layers: tuple[Blocks, Blocks, Blocks, Blocks] = (3, 4, 23, 3)
     """Bottleneck blocks in each of the four layers."""
-    base_width: Count = 64
+    base_width: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels of the first convolution; the layers have 1, 2, 4, 8 times as many planes."""
-    classifier_dilations: Annotated[tuple[Count, ...], Field(min_length=1)] = (6, 12, 18, 24)
+    classifier_dilations: Annotated[tuple[Dilation, ...], Field(min_length=1, max_length=16)] = (
+        6,
+        12,
+        18,
+        24,
+    )
     """Dilations of the parallel 3x3 classifier convolutions whose outputs are summed."""
 
 
@@ -51,7 +60,7 @@ class Optimizer(Section):
     """SGD's momentum."""
     weight_decay: NonNegative = 5e-4
     """Weight decay."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 5000
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)] = 5000
     """Steps over which the rate rises linearly from a tenth."""
     decay_steps: Count = 100_000
     """Step at which the polynomial decay would reach zero."""
