@@ -3,16 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from iapc_lib.classes import CLASS_SETS, ClassSet
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import Evaluation
-from iapc_lib.files import FileError, atomic_path, file_hash, read_json, write_json
+from iapc_lib.files import atomic_path, file_hash, write_json
 from iapc_lib.machine.device import Machine
 from iapc_lib.method.deeplab import DeepLabV2
-from iapc_lib.method.settings import Model
+from iapc_lib.method.settings import Model, Section, Size
 from iapc_lib.networks.build import build_network
 from iapc_lib.networks.published import architecture_of, read_published_weights
 from iapc_lib.networks.ready import ReadyNetwork
@@ -67,7 +68,7 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
             weights = load_file(path)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from None
-        model, classes = _read_description(path.with_suffix(".json"))
+        model, classes = _described(path)
     else:
         weights = read_published_weights(path)
         # Dilations leave no trace in the weights.
@@ -99,21 +100,53 @@ def load_ready(path: Path, machine: Machine, config: RunConfig | None = None) ->
     return ReadyNetwork(network.to(machine.device), classes, machine)
 
 
-def _read_description(path: Path) -> tuple[Model, ClassSet]:
+class Description(Section):
+    """What the JSON beside a network must say; what else is there stays unread."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    classes: list[str]
+    model: Model
+    sha256: str
+    image_size: Size = Evaluation().image_size
+    """(height, width) of the images that the network was scored on; else the published one."""
+
+
+def read_description(weights: Path) -> Description:
+    """The description of a network of ours, beside its weights.
+
+    Raises:
+        CheckpointError: missing, or of another shape; names the field.
+    """
+    path = weights.with_suffix(".json")
     if not path.exists():
-        raise CheckpointError(
-            f"{path.with_suffix('.safetensors')}: the description {path.name} is missing"
-        )
+        raise CheckpointError(f"{weights}: the description {path.name} is missing")
     try:
-        description = read_json(path)
-        classes = CLASS_SETS[len(description["classes"])]
-        if tuple(description["classes"]) != classes.names:
-            raise ValueError(f"its {len(classes)} classes are not {', '.join(classes.names)}")
-        if description["sha256"] != file_hash(path.with_suffix(".safetensors")):
-            raise ValueError("its weights are others than those in the .safetensors file")
-        return Model(**description["model"]), classes
-    except (FileError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: describes no network ({error})") from None
+        return Description.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "it"
+        raise CheckpointError(f"{path}: describes no network ({field}: {first['msg']})") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _described(weights: Path) -> tuple[Model, ClassSet]:
+    """Architecture and classes of a network of ours, held against the file of its weights."""
+    description = read_description(weights)
+    number = len(description.classes)
+    classes = CLASS_SETS.get(number)
+    if classes is None or tuple(description.classes) != classes.names:
+        names = f"not {', '.join(classes.names)}" if classes else f"not of {[*CLASS_SETS]}"
+        raise CheckpointError(
+            f"{weights.with_suffix('.json')}: describes no network (its {number} classes are {names})"
+        )
+    if description.sha256 != file_hash(weights):
+        raise CheckpointError(
+            f"{weights.with_suffix('.json')}: describes no network (its weights are others than "
+            "those in the .safetensors file)"
+        )
+    return description.model, classes
 
 
 def image_size_of(path: Path) -> tuple[int, int]:
@@ -121,6 +154,5 @@ def image_size_of(path: Path) -> tuple[int, int]:
 
     The published 512 x 1024 where that is not known.
     """
-    description = path.with_suffix(".json")
-    known = read_json(description) if path.suffix == ".safetensors" else {}
-    return tuple(known.get("image_size", Evaluation().image_size))
+    known = read_description(path) if path.suffix == ".safetensors" else Evaluation()
+    return known.image_size
