@@ -15,13 +15,21 @@ from tqdm.auto import tqdm
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import load_with_origin, read_preset
 from iapc_lib.data.layouts import DataError
-from iapc_lib.files import FileError, file_hash, fingerprint, read_json, write_json
+from iapc_lib.files import (
+    FileError,
+    file_hash,
+    fingerprint,
+    read_json,
+    remove_temporaries,
+    write_json,
+)
 from iapc_lib.machine.gpus import claimed_gpu
 from iapc_lib.networks.weights import CheckpointError
 from iapc_lib.paths import project_root, resolve
 from iapc_lib.pipeline.checking import CannotStart, preflight
 from iapc_lib.runs.folder import (
     LOCK_WAIT_SECONDS,
+    RUNNER_LOCK,
     Run,
     open_run,
     read_run,
@@ -98,7 +106,9 @@ def run_notebooks(
     if not given and makes_one_row:
         taken_from = sibling_run(run)
     gpu = claimed_gpu() if run.machine.device.type == "cuda" else nullcontext()
-    with run.lock(".runner.lock", -1 if wait else LOCK_WAIT_SECONDS), gpu:
+    with run.lock(RUNNER_LOCK, -1 if wait else LOCK_WAIT_SECONDS), gpu:
+        with run.lock():
+            remove_temporaries(run.folder)
         if taken_from:
             reuse_stages(run, taken_from, unfinished=continue_from is not None)
         preflight(run)

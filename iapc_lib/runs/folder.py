@@ -35,6 +35,8 @@ from iapc_lib.runs.provenance import provenance
 from iapc_lib.runs.records import RUN_FORMAT, RunFolderError, read_run_record
 
 LOCK_WAIT_SECONDS = 15.0
+RUNNER_LOCK = ".runner.lock"
+"""Held while `iapc run` sends notebooks through the folder; a stage has a lock of its own."""
 
 
 @dataclass
@@ -182,7 +184,9 @@ def open_run(
         ]
         empty = not folder.joinpath("stages").exists() and not folder.joinpath("states").exists()
         if changes and empty:
-            write_json(about, record)
+            run = Run(folder, config)
+            with run.lock(RUNNER_LOCK, 0), run.lock(wait=0):  # nobody is at work there
+                write_json(about, record)
         elif changes:
             raise RunFolderError(
                 f"{folder}: was made with other parameters ({'; '.join(changes)}); "

@@ -25,8 +25,8 @@ OF_THE_STUDY = ("scenario", "seed", "variant")
 class Study(Section):
     """The description of a study, a YAML file of `papermill_runs/studies`."""
 
-    folder: Place
-    """Where run folders and tables go."""
+    folder: Annotated[Place, Field(pattern=r"^[^{}]*$")]
+    """Where run folders and tables go; snakemake takes braces for names of its own."""
     scenarios: Annotated[tuple[Place, ...], Field(min_length=1)]
     """Paths of presets."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
