@@ -70,11 +70,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def whole_files(folder: Path, pattern: str) -> list[Path]:
-    """Files in a folder, sorted, but not what a killed `atomic_path` left there.
+    """What a pattern finds in a folder, sorted, but not what a killed `atomic_path` left there.
 
     Args:
         folder: may be missing, and holds no file then.
-        pattern: of their names, such as `*.json`.
+        pattern: of names, such as `*.json`; `**/*` finds folders, too.
     """
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
