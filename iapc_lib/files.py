@@ -125,11 +125,11 @@ def _knows_locks(path: Path) -> bool:
 
 
 def whole_files(folder: Path, pattern: str) -> list[Path]:
-    """Files in a folder, sorted, without hidden ones: `._name` of macOS, temporaries of a kill.
+    """What a pattern finds in a folder, sorted, without hidden ones: `._name` of macOS, temporaries.
 
     Args:
         folder: may be missing, and holds no file then.
-        pattern: of their names, such as `*.json`.
+        pattern: of names, such as `*.json`; `**/*` finds folders, too.
     """
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 

@@ -23,14 +23,17 @@ class Row:
     """Row that it starts from, and whose network gives pseudo-labels and importance."""
     update: str | None = None
     """What trains it: `iapc`, or a key of `training.baselines.BASELINES`; none: nothing is trained."""
-    memory: bool = False
-    """Whether there is a memory network, hence prototypes and the terms of the objective."""
     trains: Literal["weights", "batchnorm"] = "weights"
     """What the optimiser moves: all weights, or BatchNorm's scale and shift alone."""
     batchnorm: bool = False
     """Whether BatchNorm statistics are recomputed on the target at the end."""
     labels: Literal["teacher", "shuffled", "true"] = "teacher"
     """The teacher's pseudo-labels; or controls: those of other images, or the target's labels."""
+
+    @property
+    def memory(self) -> bool:
+        """Whether there is a memory network, hence prototypes and the terms of the objective."""
+        return self.update == "iapc"
 
     @property
     def file(self) -> str:
@@ -85,14 +88,13 @@ ROWS = {
             teacher="source_only",
             update="confident_self_training",
         ),
-        Row("iapc", "IAPC", "the five terms", teacher="source_only", update="iapc", memory=True),
+        Row("iapc", "IAPC", "the five terms", teacher="source_only", update="iapc"),
         Row(
             "iapc_bn_teacher",
             "IAPC, BN teacher (ours)",
             "the five terms; its teacher has recomputed BatchNorm statistics",
             teacher="bn_recomputed",
             update="iapc",
-            memory=True,
             batchnorm=True,
         ),
         Row(
@@ -101,7 +103,6 @@ ROWS = {
             "the five terms, with pseudo-labels of other images: a lower bound",
             teacher="source_only",
             update="iapc",
-            memory=True,
             labels="shuffled",
         ),
         Row(

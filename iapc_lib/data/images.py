@@ -4,7 +4,6 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,7 +51,7 @@ def as_rgb(image: Image.Image, name: object) -> Image.Image:
     return image.convert("RGB")
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(path: Path, formats: Sequence[str]) -> Iterator[Image.Image]:
     """An image file, opened by one of Pillow's formats: the one place where that is done.
 
@@ -129,7 +128,10 @@ def _one_channel(path: Path, wanted: str) -> np.ndarray:
     """The values of an 8-bit grey or palette PNG, (H, W) uint8."""
     with opened(path, ("PNG",)) as image:
         if image.mode not in ("L", "P"):
-            raise DataError(f"{path}: {wanted}, this one has mode {image.mode}: a colour picture?")
+            raise DataError(
+                f"{path}: {wanted}, this one has mode {image.mode}: a colour picture? "
+                "use the file with ids"
+            )
         return np.array(image)
 
 
