@@ -2,6 +2,7 @@
 
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,10 @@ def prepare_machine(config: HardwareConfig) -> Machine:
     use_cuda = config.device != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if use_cuda else "cpu")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # That would also fill every new tensor with NaN, to show what reads before it writes.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    # Said of every loss of an image; without a reduction of its own it is repeatable.
+    warnings.filterwarnings("ignore", "nll_loss2d_forward_out_cuda_template")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     autocast = config.precision == "bfloat16" or (config.precision == "auto" and use_cuda)

@@ -57,6 +57,7 @@ def weighted_cross_entropy(
     log_probabilities: Tensor, labels: Tensor, weight: Tensor | None = None
 ) -> Tensor:
     """-w[y] * log p[y] of every pixel, (N, H, W); 0 where the label is 255."""
+    # Reduced by the caller: torch's own mean adds a GPU's partial sums in the order they arrive.
     return F.nll_loss(log_probabilities, labels, weight, ignore_index=IGNORE, reduction="none")
 
 
@@ -91,8 +92,9 @@ def prototype_symmetric_loss(
     Returns:
         The two terms: the first has a gradient on `log_probabilities`, the second on `similarity`.
     """
-    towards_prototype = F.nll_loss(log_probabilities, prototype_labels)
-    return towards_prototype, F.cross_entropy(similarity, predicted_labels)
+    towards_prototype = weighted_cross_entropy(log_probabilities, prototype_labels)
+    towards_prediction = weighted_cross_entropy(similarity.log_softmax(dim=1), predicted_labels)
+    return towards_prototype.mean(), towards_prediction.mean()
 
 
 def prototype_enhanced_loss(

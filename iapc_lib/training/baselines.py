@@ -8,12 +8,11 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from iapc_lib.classes import IGNORE
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.method.deeplab import upsample
-from iapc_lib.method.losses import information_maximization_loss
+from iapc_lib.method.losses import information_maximization_loss, weighted_cross_entropy
 from iapc_lib.method.step import Forward, Networks
 
 
@@ -57,8 +56,8 @@ def _cross_entropy(
     networks: Networks, batch: Mapping[str, Tensor], labels: Tensor, forward: Forward
 ) -> Tensor:
     logits = upsample(forward(networks.student, batch["augmented"]).logits, labels.shape[1:])
-    summed = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    return summed / (labels != IGNORE).sum().clamp(min=1)
+    losses = weighted_cross_entropy(logits.log_softmax(dim=1), labels)
+    return losses.sum() / (labels != IGNORE).sum().clamp(min=1)
 
 
 BASELINES = {
