@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-import yaml
 from tqdm import tqdm
 
 
@@ -325,12 +324,13 @@ def _scales(text: str) -> tuple[float, ...]:
 
 
 def parse_changes(changes: list[str]) -> dict[str, Any]:
-    """`["adaptation.steps=50"]` -> `{"adaptation.steps": 50}`; values are read as YAML.
+    """`["adaptation.steps=50"]` -> `{"adaptation.steps": 50}`; see `reading.parse_value`.
 
     Raises:
-        ConfigError: there is no `=`, or the value is not YAML.
+        ConfigError: there is no `=`, or no value.
     """
     from iapc_lib.config.errors import ConfigError
+    from iapc_lib.config.reading import parse_value
 
     parsed = {}
     for change in changes:
@@ -338,7 +338,7 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ConfigError(f"--set {change}: write KEY=VALUE, such as adaptation.steps=50")
         try:
-            parsed[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            raise ConfigError(f"--set {change[:200]}: is not a YAML value") from None
+            parsed[key] = parse_value(value)
+        except ValueError as error:
+            raise ConfigError(f"--set {change[:200]}: {error}") from None
     return parsed

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from tqdm import tqdm
 
@@ -146,16 +148,63 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Reads JSON.
+TEXT_MEGABYTES = 64
+"""A larger text is none of ours."""
+
+
+def read_text(path: Path) -> str:
+    """Text of a file that a person or a run wrote, UTF-8.
 
     Raises:
-        FileError: the file is damaged.
+        FileError: it cannot be read, is no text, or something else than a file: a pipe or a device
+            would be waited for, or never end.
     """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: cannot be read ({error}); delete it to make it again") from None
+        seen = path.stat()
+        if not stat.S_ISREG(seen.st_mode):
+            raise FileError(f"{path}: is no file but {what_it_is_instead(seen.st_mode)}")
+        if seen.st_size > TEXT_MEGABYTES * 1e6:
+            raise FileError(f"{path}: is larger than {TEXT_MEGABYTES} MB, so it is none of ours")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise FileError(f"{path}: is no text") from None
+
+
+def what_it_is_instead(mode: int) -> str:
+    """What stands in the place of a file, in words."""
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def read_json(path: Path, shape: Any = Any) -> Any:
+    """Reads JSON of a shape.
+
+    Args:
+        path: of the file.
+        shape: a type that pydantic knows: `dict`, a `TypedDict`, `list[...]`.
+
+    Raises:
+        FileError: the file is damaged or of another shape; names file and field.
+    """
+    try:
+        return TypeAdapter(shape).validate_python(json.loads(read_text(path)), strict=True)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        place = ".".join(map(str, wrong["loc"])) or "as a whole"
+        reason = f"{place}: {wrong['msg']}"
+    except RecursionError:
+        reason = "nested too deeply"
+    except ValueError as error:
+        reason = str(error)
+    raise FileError(f"{path}: is damaged ({reason}); delete it to make it again")
 
 
 def file_state(path: Path) -> tuple[str, int, int, int, int]:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BeforeValidator
 
 from iapc_lib.config.errors import ConfigError, checked
+from iapc_lib.config.reading import read_yaml
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import SourceDomain, TargetDomain
 from iapc_lib.files import FileError, read_json
@@ -119,20 +119,6 @@ def preset_path(path: str | Path) -> Path:
     if not path.exists():
         path = resolve(path)
     return path / RECORD if path.is_dir() else path
-
-
-def read_yaml(path: Path) -> Any:
-    """What a YAML file holds.
-
-    Raises:
-        ConfigError: it cannot be read, or is no YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
 
 
 def variant_path(variant: str | Path) -> Path:

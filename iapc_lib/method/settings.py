@@ -3,9 +3,17 @@
 Every field has a sentence. Sizes are `(height, width)` in pixels.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 Importance = Literal["logits", "probabilities", "first", "second", "none"]
 Side = Annotated[int, Field(ge=8, le=16384)]
@@ -21,12 +29,29 @@ Dilation = Annotated[int, Field(ge=1, le=1000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that a type is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)
+
+
 class Section(BaseModel):
     """A part of a configuration: frozen, every value checked, unknown names refused."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_it_was_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """`true` is no 1, and digits may be a name."""
+        allowed = set(_kinds(cls.model_fields[info.field_name].annotation))
+        items = value if isinstance(value, list | tuple) else [value]
+        if not allowed & {bool, Any} and any(isinstance(item, bool) for item in items):
+            raise ValueError("true and false are for switches alone")
+        return str(value) if str in allowed and type(value) is int else value
 
 
 class Model(Section):

@@ -103,7 +103,7 @@ def load_ready(path: Path, machine: Machine, config: RunConfig | None = None) ->
 class Description(Section):
     """What the JSON beside a network must say; what else is there stays unread."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="ignore")
 
     classes: list[str]
     model: Model
