@@ -6,8 +6,10 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from iapc_lib.method.deeplab import DeepLabV2, network_input
+from iapc_lib.method.deeplab import DeepLabV2, network_input, upsample, upsample_by_products
 from iapc_lib.method.optimizer import RepeatedSGD, learning_rate, make_optimizer, parameter_visits
 from iapc_lib.method.settings import Model, Optimizer
 from iapc_lib.method.step import update_memory
@@ -53,6 +55,23 @@ def test_network_input_is_bgr_minus_mean():
     pixel = torch.tensor([10, 20, 30], dtype=torch.uint8).view(1, 3, 1, 1)
     expected = [30 - 104.00698793, 20 - 116.66876762, 10 - 122.67891434]
     assert network_input(pixel).flatten().tolist() == pytest.approx(expected, abs=1e-5)
+
+
+side = st.integers(1, 40)
+
+
+@given(st.tuples(side, side), st.tuples(side, side))
+@settings(max_examples=40, deadline=None)
+def test_upsampling_by_products_is_that_of_torch(small, large):
+    maps = torch.randn(2, 3, *small, dtype=torch.float64, requires_grad=True)
+    with torch.inference_mode():
+        upsample_by_products(maps.detach(), large)  # what it keeps must serve training, too
+    ours, theirs = upsample_by_products(maps, large), upsample(maps, large)
+    torch.testing.assert_close(ours, theirs)
+    pull = torch.randn_like(ours)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(made, maps, pull)[0] for made in (ours, theirs))
+    )
 
 
 def test_repeated_sgd_with_single_visits_is_torchs_sgd(network):
