@@ -195,15 +195,11 @@ def read_json(path: Path, shape: Any = Any) -> Any:
         FileError: the file is damaged or of another shape; names file and field.
     """
     try:
-        return TypeAdapter(shape).validate_python(json.loads(read_text(path)), strict=True)
+        return TypeAdapter(shape).validate_json(read_text(path))
     except ValidationError as error:
         wrong = error.errors()[0]
-        place = ".".join(map(str, wrong["loc"])) or "as a whole"
-        reason = f"{place}: {wrong['msg']}"
-    except RecursionError:
-        reason = "nested too deeply"
-    except ValueError as error:
-        reason = str(error)
+        place = ".".join(map(str, wrong["loc"]))
+        reason = f"{place}: {wrong['msg']}" if place else wrong["msg"]
     raise FileError(f"{path}: is damaged ({reason}); delete it to make it again")
 
 

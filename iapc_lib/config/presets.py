@@ -9,9 +9,10 @@ A variant is a small YAML file of `papermill_runs/variants/`: what one row of a 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ConfigDict, with_config
+from typing_extensions import TypedDict
 
 from iapc_lib.config.errors import ConfigError, checked
 from iapc_lib.config.reading import read_yaml
@@ -27,7 +28,7 @@ RECORD = "run.json"
 """What a run folder says of itself."""
 GONE = ("hardware.processes",)
 """Fields of earlier versions that records still have."""
-_SAME_PARAMETERS = "provenance.config in results.json and in stages/*.json are the same parameters"
+_MADE_AGAIN = "delete it and run the command that made the run: it goes on with what is finished"
 
 
 class _VariantFile(Section):
@@ -36,6 +37,15 @@ class _VariantFile(Section):
     title: str
     row: str
     overrides: Annotated[dict[str, Any], BeforeValidator(lambda value: value or {})] = {}
+
+
+@with_config(ConfigDict(extra="allow"))
+class _RunRecord(TypedDict):
+    """A `run.json`."""
+
+    config: dict[str, Any]
+    hardware: NotRequired[dict[str, Any]]
+    origin: NotRequired[dict[str, str] | None]
 
 
 def read_preset(path: str | Path) -> dict[str, Any]:
@@ -83,16 +93,11 @@ def read_record(about: Path) -> dict[str, Any]:
         folder = about.parent if about.name == RECORD else about
         raise ConfigError(f"{folder}: is no run folder (it has no {RECORD})")
     try:
-        record = read_json(about)
+        record = {"hardware": {}, "origin": None} | read_json(about, _RunRecord)
     except FileError as error:
-        reason = str(error).removeprefix(f"{about}: ").partition(";")[0]
-        raise ConfigError(f"{about}: is damaged ({reason}); {_SAME_PARAMETERS}") from None
-    parts = record if isinstance(record, dict) else {}
-    parts = {"hardware": {}, "origin": None, **parts}
-    kinds = {"config": dict, "hardware": dict, "origin": dict | None}
-    if not all(isinstance(parts.get(key), kind) for key, kind in kinds.items()):
-        raise ConfigError(f"{about}: is damaged (not the record of a run); {_SAME_PARAMETERS}")
-    return parts | {"hardware": known_fields({"hardware": parts["hardware"]})["hardware"]}
+        reason = str(error).rpartition(";")[0] or str(error)
+        raise ConfigError(f"{reason}; {_MADE_AGAIN}") from None
+    return record | {"hardware": known_fields({"hardware": record["hardware"]})["hardware"]}
 
 
 def known_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,10 +252,10 @@ def _complete_from_checkpoint(fields: dict[str, Any]) -> None:
     if not isinstance(source, dict) or source.get("layout") or not source.get("checkpoint"):
         return
     try:
-        description = json.loads(resolve(source["checkpoint"]).with_suffix(".json").read_text())
+        description = read_json(resolve(source["checkpoint"]).with_suffix(".json"), dict)
         fields.setdefault("classes", len(description["classes"]))
         fields.setdefault("model", description["model"])
-    except (OSError, TypeError, KeyError, ValueError):
+    except (FileError, TypeError, KeyError, ValueError):
         return  # a published network, or none: what is wrong is said when it is read
 
 

@@ -215,7 +215,7 @@ def _of_run(run: Run, row: Row, number: int) -> Gallery:
         config.losses,
         config.fidelity,
         tuple(sorted({0, *steps})),
-        read_json(run.path(f"history_{row.name}.json")),
+        read_json(run.path(f"history_{row.name}.json"), list[dict[str, Any]]),
         notes,
         load_snapshot,
         row,

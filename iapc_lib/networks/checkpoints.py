@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from iapc_lib.classes import CLASS_SETS, ClassSet
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import Evaluation
-from iapc_lib.files import atomic_path, file_hash, write_json
+from iapc_lib.files import FileError, atomic_path, file_hash, read_json, write_json
 from iapc_lib.machine.device import Machine
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.method.settings import Model, Section, Size
@@ -122,13 +122,9 @@ def read_description(weights: Path) -> Description:
     if not path.exists():
         raise CheckpointError(f"{weights}: the description {path.name} is missing")
     try:
-        return Description.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "it"
-        raise CheckpointError(f"{path}: describes no network ({field}: {first['msg']})") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+        return read_json(path, Description)
+    except FileError as error:
+        raise CheckpointError(str(error).rpartition(";")[0] or str(error)) from None
 
 
 def _described(weights: Path) -> tuple[Model, ClassSet]:

@@ -37,6 +37,7 @@ from iapc_lib.paths import resolve
 from iapc_lib.pipeline.results import rows_of
 from iapc_lib.rows import ROWS
 from iapc_lib.runs.folder import Run
+from iapc_lib.runs.records import stage_records
 from iapc_lib.training.monitor import LOOKS_PER_RUN
 
 PUBLISHED_COUNTS = {
@@ -159,9 +160,11 @@ def preflight(run: Run) -> None:
 
     Raises:
         ConfigError: a GPU is asked for and not there.
+        FileError: the record of a stage is damaged.
         CannotStart: something is missing or cannot be used; a line for each reason.
     """
     run.machine  # noqa: B018  refuses a GPU that is not there
+    stage_records(run.folder)  # refuses damaged ones
     if problems := check(run.config, run.folder, PREFLIGHT_IMAGES).problems:
         raise CannotStart("\n".join(problems))
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from iapc_lib.classes import CLASS_SETS
+from iapc_lib.config.presets import RECORD
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.fingerprints import target_fingerprint
 from iapc_lib.data.layouts import severities, source_records, target_records
@@ -18,7 +19,7 @@ from iapc_lib.pipeline import stages
 from iapc_lib.rows import UNTRAINED
 from iapc_lib.runs.folder import Run
 from iapc_lib.runs.provenance import stages_provenance
-from iapc_lib.runs.records import RESULTS_FORMAT
+from iapc_lib.runs.records import RESULTS_FORMAT, read_run_record
 
 QUARTERS = 4
 """Parts of a drawn split, by severity, that are scored by themselves."""
@@ -110,7 +111,7 @@ def run_results(run: Run) -> dict[str, Any]:
         "unlabelled": {row: row_measures(run, row) for row in rows if not config.target.val},
         "provenance": {
             **run.provenance(),
-            "origin": read_json(run.path("run.json")).get("origin"),
+            "origin": read_run_record(run.path(RECORD))["origin"],
             "stages": stages_provenance(run.folder),
         },
     }
@@ -123,7 +124,7 @@ SHOWN_CLASSES = ("road", "building", "vegetation", "car", "person", "bicycle")
 
 def summary(run: Run) -> str:
     """The short text at the end of a run: the scores, and where to look."""
-    results = read_json(run.path("results.json"))
+    results = read_json(run.path("results.json"), dict[str, Any])
     if results["scores"]:
         title = "IoU in per cent on the target's val, its mean over so many classes"
         table = iou_table(results)

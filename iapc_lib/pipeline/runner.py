@@ -1,6 +1,5 @@
 """Runs the notebooks of a run, in order, through papermill into its run folder."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -35,6 +34,7 @@ from iapc_lib.runs.folder import (
     read_run,
 )
 from iapc_lib.runs.provenance import code_version
+from iapc_lib.runs.records import StageRecord
 from iapc_lib.runs.sharing import reuse_stages, sibling_run
 
 REFUSALS = (ConfigError, DataError, CheckpointError, FileError, CannotStart)
@@ -145,7 +145,8 @@ def _run_notebook(run: Run, name: str, parameters: dict[str, Any]) -> None:
         "library": code_version()["sources_sha256"],
         "checkpoint": file_hash(resolve(given)) if given else None,
     }
-    finished = record.exists() and read_json(record)["inputs"] == inputs and executed.exists()
+    made_from = read_json(record, StageRecord)["inputs"] if record.exists() else None
+    finished = made_from == inputs and executed.exists()
     makes_results = name in (NOTEBOOKS[-1], VARIANT_NOTEBOOK)
     if finished and (not makes_results or run.path("results.json").exists()):
         return
@@ -158,6 +159,8 @@ def _run_notebook(run: Run, name: str, parameters: dict[str, Any]) -> None:
             parameters,
             progress_bar={"desc": name, "position": 1, "leave": False},
             cwd=project_root(),
+            # Below that a kernel warns of its own connection, about which nobody here can do much.
+            extra_arguments=["--log-level=ERROR"],
         )
     except PapermillExecutionError as error:
         message = error.evalue.strip().replace("\n", "\n  ")
@@ -177,5 +180,5 @@ def _run_notebook(run: Run, name: str, parameters: dict[str, Any]) -> None:
 
 
 def _cells_hash(notebook: Path) -> str:
-    cells = json.loads(notebook.read_text())["cells"]
+    cells = read_json(notebook, dict[str, Any])["cells"]
     return fingerprint([[cell["cell_type"], cell["source"]] for cell in cells])

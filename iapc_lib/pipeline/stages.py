@@ -32,6 +32,7 @@ from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.paths import resolve
 from iapc_lib.rows import ROWS, Row
 from iapc_lib.runs.folder import Run
+from iapc_lib.runs.records import StageRecord
 from iapc_lib.training.adapt import adapt
 from iapc_lib.training.batchnorm import recompute_batchnorm
 from iapc_lib.training.monitor import LOOKS_PER_RUN, Monitor
@@ -258,4 +259,4 @@ def source_data(run: Run, stage: str, split: str) -> str | None:
         if domain_root(run.config, "source").exists() or not record.exists():
             raise
         # Source data that are gone are not changed data: that is what source-free means.
-        return read_json(record)["inputs"]["data"]
+        return read_json(record, StageRecord)["inputs"].get("data")

@@ -180,7 +180,7 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
     """Makes `out` the folder of these settings; refuses one that belongs to others."""
     description = out / "predict.json"
     if description.exists():
-        if read_json(description) != record:
+        if read_json(description, dict[str, Any]) != record:
             raise FileError(
                 f"{out}: holds predictions of another checkpoint or other settings (see "
                 f"{description.name}); name another folder"

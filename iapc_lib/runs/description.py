@@ -10,7 +10,7 @@ from typing import Any
 
 from iapc_lib.config.presets import default_values, dotted, preset_path
 from iapc_lib.files import FileError, fingerprint, read_json, whole_files
-from iapc_lib.runs.records import notebook_error, read_run_record
+from iapc_lib.runs.records import Results, StageRecord, notebook_error, read_run_record
 
 MACHINE = ("device", "processor", "threads", "system", "python")
 """Of a stage's provenance: where it was made."""
@@ -42,7 +42,8 @@ def describe(folder: str | Path) -> dict[str, Any]:
     folder, problems = about.parent, []
     config, origin = run["config"], run.get("origin")
     records = {
-        path.stem: _read(path, problems) for path in whole_files(folder / "stages", "*.json")
+        path.stem: _read(path, StageRecord, problems)
+        for path in whole_files(folder / "stages", "*.json")
     }
     stages = [
         _stage(name, record)
@@ -51,11 +52,8 @@ def describe(folder: str | Path) -> dict[str, Any]:
     ]
     stages.sort(key=lambda stage: (stage["time"] or "", stage["stage"]))
     results = folder / "results.json"
-    found = _read(results, problems) if results.exists() else {}
-    scores = {split: found.get(key) or {} for split, key in SCORES.items()}
-    if not all(isinstance(s, dict) for rows in scores.values() for s in _rows(rows)):
-        problems.append(f"{results}: cannot be read (its scores are not by row)")
-        scores = {split: {} for split in SCORES}
+    found = _read(results, Results, problems) if results.exists() else {}
+    scores = {split: found.get(key, {}) for split, key in SCORES.items()}
     return {
         "folder": str(folder),
         "scenario": config.get("scenario"),
@@ -110,21 +108,13 @@ def compare(first: str | Path, second: str | Path) -> dict[str, Any]:
     }
 
 
-def _read(path: Path, problems: list[str]) -> dict[str, Any]:
+def _read(path: Path, shape: Any, problems: list[str]) -> dict[str, Any]:
     """A record; what cannot be read is a problem, and empty."""
     try:
-        value = read_json(path)
+        return read_json(path, shape)
     except FileError as error:
         problems.append(str(error))
         return {}
-    if not isinstance(value, dict):
-        problems.append(f"{path}: cannot be read (it holds no object)")
-        return {}
-    return value
-
-
-def _rows(scores: Any) -> list[Any]:
-    return list(scores.values()) if isinstance(scores, dict) else [scores]
 
 
 def _parameters(config: Mapping[str, Any], origin: Mapping[str, str] | None) -> dict[str, Any]:
@@ -171,11 +161,13 @@ def _notebooks(
     folder: Path, records: Mapping[str, Mapping[str, Any]], problems: list[str]
 ) -> Iterator[dict[str, Any]]:
     for path in whole_files(folder / "notebooks", "*.ipynb"):
-        yield {
-            "notebook": path.stem,
-            "seconds": records.get(f"notebook_{path.stem}", {}).get("seconds"),
-            "error": notebook_error(_read(path, problems)),
-        }
+        try:
+            error = notebook_error(path)
+        except FileError as damaged:
+            problems.append(str(damaged))
+            error = None
+        seconds = records.get(f"notebook_{path.stem}", {}).get("seconds")
+        yield {"notebook": path.stem, "seconds": seconds, "error": error}
 
 
 def _merged(groups: list[dict[str, Any]]) -> dict[str, Any]:

@@ -32,7 +32,13 @@ from iapc_lib.machine.device import Machine, prepare_machine
 from iapc_lib.machine.memory import PeakMemory
 from iapc_lib.paths import project_root, resolve
 from iapc_lib.runs.provenance import provenance
-from iapc_lib.runs.records import RUN_FORMAT, RunFolderError, read_run_record
+from iapc_lib.runs.records import (
+    RUN_FORMAT,
+    RunFolderError,
+    StageRecord,
+    read_run_record,
+    stage_records,
+)
 
 LOCK_WAIT_SECONDS = 15.0
 RUNNER_LOCK = ".runner.lock"
@@ -109,7 +115,7 @@ class Run:
     ) -> dict[str, Any] | None:
         if not record_path.exists() or not all(path.exists() for path in outputs):
             return None
-        record = read_json(record_path)
+        record = read_json(record_path, StageRecord)
         return record["facts"] if record["inputs"] == dict(inputs) else None
 
     @contextmanager
@@ -193,12 +199,27 @@ def open_run(
                 "choose another folder with `out` (--out), or delete it"
             )
     elif folder.is_dir() and any(not path.is_dir() for path in folder.rglob("*")):
-        raise RunFolderError(
-            f"{folder}: is not empty and no run folder (it has no run.json); choose another one"
-        )
+        if not _made_by(folder, described):
+            raise RunFolderError(
+                f"{folder}: is not empty and no run folder (it has no run.json); choose another one"
+            )
+        write_json(about, record)
     else:
         write_json(about, record)
     return Run(folder, config)
+
+
+def _made_by(folder: Path, described: Mapping[str, Any]) -> bool:
+    """Whether a folder's stages were made with this configuration, and no other."""
+    configs = [
+        with_defaults(record["provenance"]["config"])
+        for record in stage_records(folder).values()
+        if "taken_from" not in record
+        and isinstance(record.get("provenance", {}).get("config"), dict)
+    ]
+    for config in configs:
+        config.pop("hardware", None)
+    return bool(configs) and all(config == dict(described) for config in configs)
 
 
 def read_run(folder: str | Path) -> Run:

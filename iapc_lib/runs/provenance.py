@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from iapc_lib.config.run_config import RunConfig
-from iapc_lib.files import read_json, whole_files
 from iapc_lib.machine.device import Machine
+from iapc_lib.runs.records import stage_records
 
 PACKAGES = (
     "torch",
@@ -48,13 +48,12 @@ def provenance(config: RunConfig, machine: Machine) -> dict[str, Any]:
 
 def stages_provenance(folder: Path) -> dict[str, Any]:
     """What made every finished stage of a run, which may be older than now, and what that took."""
-    records = [read_json(path) for path in whole_files(folder / "stages", "*.json")]
     return {
-        record["stage"]: {
+        name: {
             **{key: record["provenance"].get(key) for key in ("code", "device", "time")},
             **{k: v for k, v in record.items() if k not in ("stage", "facts", "provenance")},
         }
-        for record in records
+        for name, record in stage_records(folder).items()
         if "provenance" in record
     }
 

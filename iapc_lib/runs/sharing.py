@@ -8,10 +8,11 @@ import os
 import shutil
 from pathlib import Path
 
+from iapc_lib.config.presets import RECORD
 from iapc_lib.config.run_config import SHARED_FIELDS
 from iapc_lib.files import atomic_path, read_json, whole_files, write_json
 from iapc_lib.runs.folder import Run, read_run
-from iapc_lib.runs.records import RunFolderError
+from iapc_lib.runs.records import RunFolderError, StageRecord, read_run_record
 
 SHARED_STAGES = {
     "source_network": ("source.safetensors", "source.json", "history_source.json"),
@@ -60,17 +61,17 @@ def reuse_stages(run: Run, base: Run, unfinished: bool = False) -> list[str]:
                 continue
             for name in names:
                 _link(base.path(name), run.path(name))
-            made = read_json(record)
+            made = read_json(record, StageRecord)
             write_json(mine, {**made, "taken_from": os.path.relpath(base.folder, run.folder)})
             taken.append(stage)
         states = whole_files(base.path("states"), "*.pt") if unfinished else []
         states = [state for state in states if not run.path("states", state.name).exists()]
         if states:
             # Written first: what goes on from there is not made by this run's parameters alone.
-            record = read_json(run.path("run.json"))
+            record = read_run_record(run.path(RECORD))
             going_on = {state.stem: os.path.relpath(base.folder, run.folder) for state in states}
             record["continued_from"] = record.get("continued_from", {}) | going_on
-            write_json(run.path("run.json"), record)
+            write_json(run.path(RECORD), record)
         for state in states:
             _link(state, run.path("states", state.name))
             taken.append(f"unfinished {state.stem}")

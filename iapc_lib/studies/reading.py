@@ -113,9 +113,11 @@ def read_runs(
     for path in sorted(folder.glob(f"{below}results.json")):
         place = path.relative_to(folder).as_posix()
         try:
-            found = list(_lines(read_json(path), path.parent.relative_to(folder).as_posix()))
+            found = list(
+                _lines(read_json(path, dict[str, Any]), path.parent.relative_to(folder).as_posix())
+            )
         except FileError as error:
-            set_aside.append((place, f"damaged: {str(error).removeprefix(f'{path}: ')}"))
+            set_aside.append((place, str(error).removeprefix(f"{path}: ")))
         except ValueError as error:
             set_aside.append((place, str(error)))
         else:
@@ -132,9 +134,9 @@ def read_runs(
     )
 
 
-def _lines(results: Any, folder: str) -> Iterator[dict[str, Any]]:
+def _lines(results: Mapping[str, Any], folder: str) -> Iterator[dict[str, Any]]:
     """The lines of one `results.json`; ValueError says why it has none."""
-    if not isinstance(results, dict) or "format" not in results:
+    if "format" not in results:
         raise ValueError("is no results of a run (it names no format)")
     if results["format"] != RESULTS_FORMAT:
         raise ValueError(
@@ -190,7 +192,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def _without_places(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    aside = ("methods", "snapshots", "folder", "root")
+    aside = ("methods", "snapshots", "folder", "root", "checkpoint")  # seeds may have networks each
     return {key: _without_places(inner) for key, inner in value.items() if key not in aside}
 
 
@@ -272,8 +274,8 @@ def _notebook_error(run: Path) -> str | None:
     last = None
     for path in whole_files(run / "notebooks", "*.ipynb"):
         try:
-            error = notebook_error(read_json(path))
-        except (FileError, AttributeError):
+            error = notebook_error(path)
+        except FileError:
             continue  # half written when the run was killed: not finished, and that is all
         if error:
             last = f"{path.stem}: {error.splitlines()[0]}"

@@ -71,7 +71,7 @@ def test_refusals_name_the_file_and_what_does_not_fit(tmp_path, tiny_run):
         with pytest.raises(CheckpointError, match=f"net.json: .*{reason}"):
             load_network(path)
     path.with_suffix(".json").write_text("{")
-    with pytest.raises(CheckpointError, match="net.json: describes no network .*Invalid JSON"):
+    with pytest.raises(CheckpointError, match="net.json: is damaged .*Invalid JSON"):
         load_network(path)
     path.with_suffix(".json").unlink()
     with pytest.raises(CheckpointError, match="description net.json is missing"):

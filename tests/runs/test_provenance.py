@@ -354,13 +354,13 @@ def test_folders_that_are_no_runs_are_refused_and_damaged_files_are_named(finish
     status, text, said = iapc("show", damaged)
     assert status == 1 and "adaptation_iapc" in text
     assert len(said.splitlines()) == 2
-    assert f"{damaged}/stages/pseudo_labels.json: cannot be read" in said
-    assert f"{damaged}/results.json: cannot be read" in said
+    assert f"{damaged}/stages/pseudo_labels.json: is damaged" in said
+    assert f"{damaged}/results.json: is damaged" in said
     status, text, said = iapc("diff", finished.folder, damaged)
     assert status == 1 and "pseudo_labels.json" in said
     assert "stages that only A has: pseudo_labels" in text
     write_json(damaged / "results.json", {"scores": {"iapc": 3}})
-    assert "its scores are not by row" in iapc("show", damaged)[2]
+    assert "scores.iapc: Input should be" in iapc("show", damaged)[2]
     for text in ('{"config": ', '{"config": 3}', "[]"):
         (damaged / "run.json").write_text(text)
         status, _, said = iapc("diff", damaged, finished.folder)

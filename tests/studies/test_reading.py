@@ -182,9 +182,9 @@ def test_what_cannot_be_used_is_set_aside_by_name(folder):
     runs = read_runs(folder)
     reasons = runs.set_aside.set_index("path")["reason"]
     expected = {
-        "a_half": "damaged: cannot be read",
+        "a_half": "is damaged (",
         "b_older": f"is of format {RESULTS_FORMAT - 1}, not {RESULTS_FORMAT}",
-        "c_list": "is no results",
+        "c_list": "is damaged (Input should be an object)",
         "d_unlabelled": "has no scores",
         "e_lacks": "'seed'",
         "f_text": "could not convert",
