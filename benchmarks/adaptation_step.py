@@ -94,13 +94,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--size", type=int, nargs=2, default=(128, 256), metavar=("H", "W"))
     parser.add_argument("--repeats", type=int, default=6)
     arguments = parser.parse_args()
 
     config = load_config(project_root() / "papermill_runs/gta5.yaml")
-    machine = prepare_machine(Hardware(device=arguments.device))
+    machine = prepare_machine(Hardware(device=arguments.device, precision=arguments.precision))
     torch.manual_seed(0)
     networks = Networks(DeepLabV2().initialize(0).to(machine.device))
     optimizer = make_optimizer(networks.student, config.adaptation.optimizer, repeated_visits=True)
