@@ -3,6 +3,7 @@
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,35 @@ class PeakMemory:
 
 
 def total_memory(machine: Machine) -> int:
-    """Bytes of memory that the machine's device has."""
+    """Bytes of memory of the machine's device that this process may have.
+
+    On a CPU that is the machine's memory or the limit of a control group, as containers and batch
+    systems set them, whichever is less.
+    """
     if machine.device.type == "cuda":
         return torch.cuda.get_device_properties(machine.device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_group_limits()])
+
+
+def _group_limits() -> Iterator[int]:
+    """Memory limits of the control groups that this process is in, of either version (man cgroups)."""
+    try:
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return  # not Linux
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            root, name = Path("/sys/fs/cgroup"), "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+        else:
+            continue
+        inside = Path(path.lstrip("/"))
+        for group in (inside, *inside.parents):
+            try:
+                limit = (root / group / name).read_text().strip()
+            except OSError:
+                continue  # none there, or seen from inside a container
+            if limit.isdigit():
+                yield int(limit)

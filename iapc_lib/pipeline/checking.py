@@ -1,6 +1,7 @@
 """Whether a run can start: what its configuration points to, and what it needs of the machine."""
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -177,6 +178,7 @@ def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
             continue
         if config.miniature is not None and not domain_root(config, domain).exists():
             found.notes.append(f"{domain}: the miniature will be drawn")
+            _check_writable(resolve(config.miniature.folder), "miniature.folder", found)
             continue
         try:
             if domain == "source":
@@ -296,6 +298,7 @@ def _check_machine(config: RunConfig, folder: Path, found: Check) -> None:
     precision = "bfloat16 (losses float32)" if machine.autocast else "float32"
     found.machine.append(("device", f"{machine.description}, {precision}"))
 
+    _check_shared_memory(config, found)
     weights, graph = step_bytes(config, machine)
     memory, total = (graph + 5 * weights) / 1e9, total_memory(machine) / 1e9
     found.machine.append(("memory", f"at least {memory:.1f} GB, of {total:.1f} GB"))
@@ -313,6 +316,7 @@ def _check_machine(config: RunConfig, folder: Path, found: Check) -> None:
     labels = images * config.pseudo_labels.image_size[0] * config.pseudo_labels.image_size[1]
     disk = networks * weights / 1e6 + labels * LABEL_BYTES_PER_PIXEL / 1e6 + 50
     disk += _cache_megabytes(config, folder, found)
+    _check_writable(folder, "out", found)
     free = free_megabytes(folder)
     found.machine.append(("disk", f"about {disk:.0f} MB, of {free:.0f} MB free at {folder}"))
     if free < disk:
@@ -321,11 +325,39 @@ def _check_machine(config: RunConfig, folder: Path, found: Check) -> None:
         )
 
 
+SHARED_MEMORY = Path("/dev/shm")
+"""Through which processes hand on what they loaded."""
+BATCHES_AHEAD = 2
+"""That each of those processes keeps ready; torch's choice."""
+VIEW_BYTES = 20
+"""Of a pixel in a batch: four views in colour and a label of 8 bytes."""
+
+
+def _check_shared_memory(config: RunConfig, found: Check) -> None:
+    if not config.hardware.workers or not SHARED_MEMORY.is_dir():
+        return
+    pixels = max(count * height * width for count, (height, width) in _steps(config))
+    needed = config.hardware.workers * BATCHES_AHEAD * pixels * VIEW_BYTES / 1e6
+    free = free_megabytes(SHARED_MEMORY)
+    if free < needed:
+        found.problems.append(
+            f"{SHARED_MEMORY}: has {free:.0f} MB of shared memory, {config.hardware.workers} processes "
+            f"that load images need up to {needed:.0f} MB: set hardware.workers to fewer, or 0, or "
+            "give the container more (docker run --shm-size)"
+        )
+
+
+def _check_writable(folder: Path, key: str, found: Check) -> None:
+    if not os.access(existing_parent(folder), os.W_OK | os.X_OK):
+        found.problems.append(f"{folder}: cannot be written; name another folder ({key})")
+
+
 def _cache_megabytes(config: RunConfig, folder: Path, found: Check) -> float:
     """What the image cache would still write, in MB; counted with the run if on the same disk."""
     if config.hardware.cache is None or found.problems or config.miniature is not None:
         return 0.0
     cache = resolve(config.hardware.cache)
+    _check_writable(cache, "hardware.cache", found)
     training = {"target": target_records(config, "train", labels=False)}
     if config.source.layout and not config.source.checkpoint:
         training["source"] = source_records(config)[0]
@@ -346,20 +378,25 @@ def _cache_megabytes(config: RunConfig, folder: Path, found: Check) -> float:
     return missing / 1e6 if same_disk else 0.0
 
 
+def _steps(config: RunConfig) -> list[tuple[int, tuple[int, int]]]:
+    """Images of a training step and their (height, width): of adaptation, and source training."""
+    adaptation, training = config.adaptation, config.source_training
+    steps = [(adaptation.batch_size, config.views.crop_size)]
+    if config.source.layout and not config.source.checkpoint:
+        steps.append((training.batch_size, training.crop_size or training.image_size))
+    return steps
+
+
 def step_bytes(config: RunConfig, machine: Machine) -> tuple[int, int]:
     """Bytes of the weights, and of what one training step holds for its backward pass.
 
     A lower bound of what a run needs: the largest of source training and adaptation, without the
     loss terms and the working space of convolutions.
     """
-    adaptation, training = config.adaptation, config.source_training
-    steps = [(adaptation.batch_size, config.views.crop_size)]
-    if config.source.layout and not config.source.checkpoint:
-        steps.append((training.batch_size, training.crop_size or training.image_size))
     with torch.device("meta"):  # shapes without memory
         network = build_network(config.classes, config.model).train()
     held = []
-    for batch_size, size in steps:
+    for batch_size, size in _steps(config):
         storages = {}
 
         def keep(tensor: torch.Tensor, storages: dict = storages) -> torch.Tensor:
