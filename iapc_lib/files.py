@@ -215,7 +215,7 @@ def file_hash(path: Path) -> str:
     return _hash(path, file_state(path))
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=2**15)
 def _hash(path: Path, _state: tuple) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,10 +7,12 @@ without a cache a run has the same numbers.
     <folder>/<two digits>/<key>-<H>x<W>-<h>x<w>.npy  a copy of an (H, W) image: (h, w, 3) uint8
 
 The key is a hash of what the system says of the image file, whose every change alters it: a changed
-image is another copy. A copy is whole or not there. Delete the folder whenever you like.
+image is another copy. A copy is whole or not there, and has the modification time of its image; one
+that was written to since is made again. Delete the folder whenever you like.
 """
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -89,14 +91,15 @@ def missing_bytes(
     records: Sequence[Record], folder: Path, sizes: Sequence[Size], original: bool = False
 ) -> int:
     """Bytes that the copies of these records would still take; reads no image but its header."""
-    return sum(map(_missing_bytes, _all_copies(records, folder, sizes, original)))
+    copies = _all_copies(records, folder, sizes, original)
+    return sum(map(_missing_bytes, records, copies))
 
 
 def _make_missing(
     records: Sequence[Record], folder: Path, sizes: Sequence[Size], original: bool
 ) -> None:
     copies = _all_copies(records, folder, sizes, original)
-    missing = sum(map(_missing_bytes, copies))
+    missing = sum(map(_missing_bytes, records, copies))
     if (free := free_megabytes(folder)) < missing / 1e6:
         raise FileError(
             f"{folder}: the cache needs {missing / 1e9:.1f} GB more, the disk has "
@@ -109,15 +112,17 @@ def _make_missing(
         key, image = _key(record.image), read_image(record.image)
         original_size = (image.height, image.width)
         for size, path in _copies(folder, key, original_size, sizes, original).files.items():
-            if _is_whole(path, size):
+            if _is_whole(path, size, record.image):
                 continue
             pixels = image if size == original_size else resize_image(image, size)
             if _key(record.image) != key:
                 raise DataError(f"{record.image}: changed while it was read")
             with atomic_path(path) as temporary:
                 np.save(temporary, np.asarray(pixels))
+                seen = record.image.stat()
+                os.utime(temporary, ns=(seen.st_atime_ns, seen.st_mtime_ns))
 
-    wanted = [r for r, its in zip(records, copies, strict=True) if _missing_bytes(its)]
+    wanted = [r for r, its in zip(records, copies, strict=True) if _missing_bytes(r, its)]
     # Threads are enough: decoders let go of Python's lock.
     thread_map(
         make,
@@ -162,16 +167,22 @@ def _key(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _missing_bytes(copies: CachedImage) -> int:
-    return sum(_bytes(size) for size, path in copies.files.items() if not _is_whole(path, size))
+def _missing_bytes(record: Record, copies: CachedImage) -> int:
+    files = copies.files.items()
+    return sum(_bytes(size) for size, path in files if not _is_whole(path, size, record.image))
 
 
 def _bytes(size: Size) -> int:
     return HEADER_BYTES + 3 * math.prod(size)
 
 
-def _is_whole(path: Path, size: Size) -> bool:
-    return path.exists() and path.stat().st_size == _bytes(size)
+def _is_whole(path: Path, size: Size, image: Path) -> bool:
+    """Whether a copy is there, and nobody wrote to it since: it has its image's time."""
+    try:
+        seen = path.stat()
+    except OSError:
+        return False
+    return seen.st_size == _bytes(size) and seen.st_mtime_ns == image.stat().st_mtime_ns
 
 
 def _header_size(path: Path) -> Size:

@@ -11,13 +11,13 @@ from iapc_lib.files import fingerprint
 def data_fingerprint(config: RunConfig, domain: str, records: Sequence[Record]) -> str:
     """Names some records of the `source` or `target`.
 
-    The miniature's folder is named by its contents. Of a real data set, names and sizes of the
-    images and labels are hashed; to read 25,000 images for a hash would take too long.
+    The miniature's folder is named by its contents. Of a real data set, names, sizes and times of
+    the images and labels are hashed; to read 25,000 images for a hash would take too long.
     """
     root = domain_root(config, domain)
     if config.miniature is not None:
         return root.name
-    files = [[r.name, *(path and _size(path) for path in (r.image, r.label))] for r in records]
+    files = [[r.name, *(path and _state(path) for path in (r.image, r.label))] for r in records]
     return f"{root.name} {fingerprint(files)}"
 
 
@@ -48,9 +48,13 @@ def source_fingerprint(config: RunConfig, split: str = "train") -> str | None:
     return data_fingerprint(config, "source", {"train": train, "val": val}[split])
 
 
-def _size(path: Path) -> int | None:
-    """Bytes of a file; None where it is missing, which is said where it is read."""
+def _state(path: Path) -> tuple[int, int] | None:
+    """Bytes of a file and the second of its last change, which copies with their times keep.
+
+    None where it is missing, which is said where it is read.
+    """
     try:
-        return path.stat().st_size
+        seen = path.stat()
     except OSError:
         return None
+    return seen.st_size, int(seen.st_mtime)

@@ -136,7 +136,7 @@ def _stage(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     hardware = (made.get("config") or {}).get("hardware") or {}
     if "precision" in hardware:  # it may change between two starts, and can move a number
         machine["precision"] = hardware["precision"]
-    kept = {k: v for k, v in record.items() if k not in ("stage", "facts", "provenance")}
+    kept = {k: v for k, v in record.items() if k not in ("stage", "facts", "outputs", "provenance")}
     return {
         "stage": name,
         "time": made.get("time"),

@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
+from tqdm.auto import tqdm
 
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import RECORD, dotted, load_config, load_with_origin, with_defaults
 from iapc_lib.config.run_config import RunConfig
-from iapc_lib.files import only_writer, read_json, write_json
+from iapc_lib.files import file_hash, only_writer, read_json, whole_files, write_json
 from iapc_lib.machine.device import Machine, prepare_machine
 from iapc_lib.machine.memory import PeakMemory
 from iapc_lib.paths import project_root, resolve
@@ -83,7 +84,7 @@ class Run:
                 run's configuration. The stage is made again when they change.
             make: does the work and returns JSON-able facts about it. Its files are in place
                 before the record is written, so a stop in between only makes it again.
-            outputs: files that it makes; it is made again when one is gone.
+            outputs: files that it makes; it is made again when one is gone or was changed since.
             prepare: makes what `make` takes, from earlier stages; called only if it must be made.
 
         Raises:
@@ -96,6 +97,7 @@ class Run:
         with self.lock():
             if (facts := self._finished(record_path, inputs, outputs)) is not None:
                 return facts
+            self._forget_if_changed(record_path)
             memory, began = PeakMemory(self.machine.device), time.monotonic()
             self.seconds_before = 0.0
             facts = dict(make(*prepared) or {})
@@ -103,6 +105,9 @@ class Run:
                 "stage": name,
                 "inputs": dict(inputs),
                 "facts": facts,
+                "outputs": {
+                    path.relative_to(self.folder).as_posix(): file_hash(path) for path in outputs
+                },
                 "seconds": round(self.seconds_before + time.monotonic() - began, 1),
                 **memory.measured(),
                 "provenance": self.provenance(),
@@ -116,7 +121,38 @@ class Run:
         if not record_path.exists() or not all(path.exists() for path in outputs):
             return None
         record = read_json(record_path, StageRecord)
-        return record["facts"] if record["inputs"] == dict(inputs) else None
+        current = record["inputs"] == dict(inputs) and not self._changed(record)
+        return record["facts"] if current else None
+
+    def _changed(self, record: StageRecord) -> list[Path]:
+        """Files that are not, or no longer, what a stage made; earlier versions recorded none."""
+        names = record.get("outputs", {})
+        if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
+            raise RunFolderError(f"{self.folder}: the record of a stage names files elsewhere")
+        made = {self.path(name): sha256 for name, sha256 in names.items()}
+        return [p for p, sha256 in made.items() if not p.is_file() or file_hash(p) != sha256]
+
+    def _forget_if_changed(self, record_path: Path) -> bool:
+        """Removes the files of a finished stage that were changed, and its record; says so."""
+        record = read_json(record_path, StageRecord) if record_path.exists() else None
+        changed = self._changed(record) if record else []
+        for path in changed:
+            tqdm.write(f"{path}: is not what {record_path.stem} made; it is made again")
+            path.unlink(missing_ok=True)
+        if changed:
+            record_path.unlink()
+        return bool(changed)
+
+    def forget_changed(self) -> None:
+        """Forgets what somebody changed since it was made, so that it is made again, and says so.
+
+        Notebooks are run again then; those whose stages are unchanged take a few seconds.
+        """
+        with self.lock():
+            records = whole_files(self.path("stages"), "*.json")
+            if any([self._forget_if_changed(path) for path in records]):
+                for path in whole_files(self.path("stages"), "notebook_*.json"):
+                    path.unlink()
 
     @contextmanager
     def lock(self, name: str = ".lock", wait: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
@@ -198,7 +234,7 @@ def open_run(
                 f"{folder}: was made with other parameters ({'; '.join(changes)}); "
                 "choose another folder with `out` (--out), or delete it"
             )
-    elif folder.is_dir() and any(not path.is_dir() for path in folder.rglob("*")):
+    elif any(not path.is_dir() for path in whole_files(folder, "**/*")):
         if not _made_by(folder, described):
             raise RunFolderError(
                 f"{folder}: is not empty and no run folder (it has no run.json); choose another one"

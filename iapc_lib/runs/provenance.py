@@ -51,7 +51,11 @@ def stages_provenance(folder: Path) -> dict[str, Any]:
     return {
         name: {
             **{key: record["provenance"].get(key) for key in ("code", "device", "time")},
-            **{k: v for k, v in record.items() if k not in ("stage", "facts", "provenance")},
+            **{
+                k: v
+                for k, v in record.items()
+                if k not in ("stage", "facts", "outputs", "provenance")
+            },
         }
         for name, record in stage_records(folder).items()
         if "provenance" in record

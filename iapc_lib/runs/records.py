@@ -39,6 +39,7 @@ class StageRecord(TypedDict):
 
     inputs: dict[str, Any]
     facts: NotRequired[dict[str, Any]]
+    outputs: NotRequired[dict[str, str]]
     provenance: NotRequired[Provenance]
 
 
