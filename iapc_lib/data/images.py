@@ -40,6 +40,7 @@ def read_image(path: Path) -> Image.Image:
 
 def as_rgb(image: Image.Image, name: object) -> Image.Image:
     """What `read_image` makes of an image that is open; `name` is for its error."""
+    image.load()  # a second attempt at broken data would find black pixels
     with contextlib.suppress(Exception):  # a damaged EXIF is no reason to lose a photograph
         image = ImageOps.exif_transpose(image)
     if image.mode == "F":
@@ -79,16 +80,15 @@ def _regular_file(path: Path) -> Path:
 
 
 class LabelSizeError(DataError):
-    """A label of another size than its image; `record` says which pair."""
+    """A label of another size than its image."""
 
-    def __init__(self, record: Record, label: tuple[int, int], image: tuple[int, int]):
-        leave_out = ", or leave the pair out (source.leave_out)" if record.layout == "gta5" else ""
-        super().__init__(
-            f"{record.label}: the label is {label[1]}x{label[0]}, its image "
-            f"{record.image.name} {image[1]}x{image[0]} (width x height): "
-            f"replace the file{leave_out}"
-        )
-        self.record = record
+
+def _other_size(record: Record, label: tuple[int, int], image: tuple[int, int]) -> LabelSizeError:
+    leave_out = ", or leave the pair out (source.leave_out)" if record.layout == "gta5" else ""
+    return LabelSizeError(
+        f"{record.label}: the label is {label[1]}x{label[0]}, its image {record.image.name} "
+        f"{image[1]}x{image[0]} (width x height): replace the file{leave_out}"
+    )
 
 
 def read_label(record: Record, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -113,7 +113,7 @@ def read_label_ids(record: Record, size: tuple[int, int] | None = None) -> np.nd
     else:
         ids = _one_channel(path, "labels are 8-bit PNGs with one id a pixel")
     if size is not None and ids.shape != size:
-        raise LabelSizeError(record, ids.shape, size)
+        raise _other_size(record, ids.shape, size)
     # Label ids above 18 are vegetation, sky, people, vehicles: no street is without them.
     above = ids[ids > 18] if record.layout in ("gta5", "cityscapes") else ids[:0]
     if above.size and (above == 255).all():

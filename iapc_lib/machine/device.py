@@ -3,17 +3,57 @@
 import os
 import platform
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.sections import Hardware as HardwareConfig
 from iapc_lib.method.deeplab import Prediction, network_input
+
+
+class _Items(Dataset):
+    """The items of a dataset, or the refusal that reading one ended in."""
+
+    def __init__(self, dataset: Dataset | Sequence[Any]):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, position: int) -> Any:
+        try:
+            return self.dataset[position]
+        except ValueError as error:
+            return error
+
+
+def _collated(items: list[Any], collate: Callable[[list[Any]], Any]) -> Any:
+    for item in items:
+        if isinstance(item, ValueError):
+            return item
+    try:
+        return collate(items)
+    except ValueError as error:
+        return error
+
+
+class _Loader(DataLoader):
+    """Raises a refusal as it was; torch would wrap one of another process in that one's traceback."""
+
+    def __init__(self, dataset: Dataset | Sequence[Any], *arguments: Any, **options: Any):
+        super().__init__(_Items(dataset), *arguments, **options)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in super().__iter__():
+            if isinstance(batch, ValueError):
+                raise batch
+            yield batch
 
 
 @dataclass(frozen=True)
@@ -65,13 +105,13 @@ class Machine:
             collate: list of items -> batch; runs in the `workers`, so it may read files, but must
                 be something that a process can receive: no lambda. None: torch's own.
         """
-        return DataLoader(
+        return _Loader(
             dataset,
             batch_size,
             sampler=range(len(dataset)) if positions is None else positions,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
-            collate_fn=collate,
+            collate_fn=partial(_collated, collate=collate or default_collate),
         )
 
     def to_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -106,7 +106,7 @@ class Losses(Section):
     """Weight of L_IM, the entropy of the predictions."""
     class_weight_ceiling: Annotated[float, Field(ge=1, le=1000)] = 7.0
     """Rare and absent classes weigh up to this (squared for the long absent ones)."""
-    rare_class_pixels: Annotated[int, Field(ge=0)] = 64 * 64
+    rare_class_pixels: Annotated[int, Field(ge=0, le=10**9)] = 64 * 64
     """A class with fewer pixels than this per image in the batch is rare."""
 
 

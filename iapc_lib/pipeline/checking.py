@@ -227,14 +227,15 @@ def _check_split(name: str, records: Sequence[Record], limit: int | None) -> Spl
     sample = every_nth(records, limit) if limit else records
     result = SplitCheck(name, len(records), len(sample))
     # Threads are enough: decoders let go of Python's lock.
-    for size, pixels, problem in thread_map(
+    read = thread_map(
         _check_record,
         sample,
         desc=f"Checking {name}",
         unit="file",
         leave=False,
         disable=None,
-    ):
+    )
+    for record, (size, pixels, problem) in zip(sample, read, strict=True):
         if size is not None:
             result.sizes[size] += 1
         if pixels is not None:
@@ -242,7 +243,7 @@ def _check_split(name: str, records: Sequence[Record], limit: int | None) -> Spl
         if problem is not None:
             result.problems.append(str(problem))
         if isinstance(problem, LabelSizeError):
-            result.other_size.append(problem.record.image.name)
+            result.other_size.append(record.image.name)
     if result.pixels is not None and not result.pixels[:NUM_CLASSES].any():
         result.problems.append(
             f"{result.name}: none of its {result.read} labels has a pixel of an evaluated class, "

@@ -37,7 +37,7 @@ from tests.explorers.reading import expect_page, rows, shown, words
 
 H, W = 48, 80
 TRAIN_IDS = np.array(CAMVID_11.train_ids)
-KINDS = ("logits", "probabilities", "first", "second")
+KINDS = ("logits", "probabilities", "first", "second", "none")
 
 
 def a_picture(number: int, labelled: bool) -> Picture:

@@ -210,10 +210,14 @@ def test_data_are_named_by_what_a_stage_reads_of_them(real_layout):
 
     def changed_by(domain, pattern) -> list[int]:
         path = sorted(domain_root(config, domain).glob(pattern))[-1]
-        kept = path.read_bytes()
+        kept, seen = path.read_bytes(), path.stat()
         path.write_bytes(kept + b"0")
         different = [place for place, name in enumerate(names()) if name != before[place]]
         path.write_bytes(kept)
+        os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns + 10**9))
+        newer = [place for place, name in enumerate(names()) if name != before[place]]
+        os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        assert newer == different  # the same bytes, written later
         return different
 
     assert changed_by("source", "labels/00006.png") == [0]
@@ -365,7 +369,7 @@ def test_folders_that_are_no_runs_are_refused_and_damaged_files_are_named(finish
         (damaged / "run.json").write_text(text)
         status, _, said = iapc("diff", damaged, finished.folder)
         assert status == 2 and f"{damaged}/run.json: is damaged" in said
-        assert "provenance.config in results.json" in said
+        assert "run the command that made the run" in said
         with pytest.raises(ConfigError, match="run.json: is damaged"):
             load_config(damaged)
     with pytest.raises(RunFolderError, match="is no run folder"):

@@ -224,7 +224,7 @@ def test_broken_source_training_is_kept_and_goes_on_elsewhere(
 
 
 def test_absurd_learning_rate_breaks_before_anything_was_saved(tmp_path, data_folder):
-    rate = {"source_training.optimizer.learning_rate": 1e30}
+    rate = {"source_training.optimizer.learning_rate": 1e6}
     run = open_run(PRESET, tmp_path / "run", 0, tiny_overrides(data_folder) | rate)
     with pytest.raises(TrainingDiverged, match="no state was saved before") as raised:
         stages.network_file(run, "source_only")
