@@ -13,7 +13,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_image
 
 from iapc_lib.classes import IGNORE, PALETTE, UNKNOWN_ID, ClassSet
 from iapc_lib.data.layouts import DataError, Record
@@ -137,16 +136,23 @@ def _one_channel(path: Path, wanted: str) -> np.ndarray:
 
 def _synthia_ids(path: Path) -> np.ndarray:
     """The first channel of a 16-bit PNG with three, (H, W) uint16."""
+    # Pillow squeezes 16 bits into 8. Read as what they are, the high ones stay; read as if the
+    # bytes were swapped, the low ones.
+    high, low = (_first_of_three(path, order) for order in ("RGB;16B", "RGB;16L"))
+    return high.astype(np.uint16) << 8 | low
+
+
+def _first_of_three(path: Path, order: str) -> np.ndarray:
+    """(H, W) uint8: one half of the first channel, by Pillow's name of an order of bytes."""
     with opened(path, ("PNG",)) as image:
-        image.load()  # refuses a damaged file, of which torchvision's decoder may end the process
-    # Pillow would squeeze the 16 bits into 8 and destroy the ids.
-    ids = decode_image(str(path), ImageReadMode.UNCHANGED)
-    if ids.dtype != torch.uint16 or ids.shape[0] != 3:
-        raise DataError(
-            f"{path}: SYNTHIA labels are 16-bit PNGs with three channels, this one is "
-            f"{ids.dtype} with {ids.shape[0]}: use the original files of GT/LABELS"
-        )
-    return ids[0].numpy()
+        ((codec, extents, offset, found),) = image.tile
+        if found != "RGB;16B":
+            raise DataError(
+                f"{path}: SYNTHIA labels are 16-bit PNGs with three channels, this one is "
+                f"{found}: use the original files of GT/LABELS"
+            )
+        image.tile = [(codec, extents, offset, order)]
+        return np.array(image)[..., 0]
 
 
 def to_train_ids(record: Record, ids: np.ndarray) -> np.ndarray:

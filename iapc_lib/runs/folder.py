@@ -132,7 +132,7 @@ class Run:
         made = {self.path(name): sha256 for name, sha256 in names.items()}
         return [p for p, sha256 in made.items() if not p.is_file() or file_hash(p) != sha256]
 
-    def _forget_if_changed(self, record_path: Path) -> bool:
+    def _forget_if_changed(self, record_path: Path) -> None:
         """Removes the files of a finished stage that were changed, and its record; says so."""
         record = read_json(record_path, StageRecord) if record_path.exists() else None
         changed = self._changed(record) if record else []
@@ -141,18 +141,19 @@ class Run:
             path.unlink(missing_ok=True)
         if changed:
             record_path.unlink()
-        return bool(changed)
 
     def forget_changed(self) -> None:
         """Forgets what somebody changed since it was made, so that it is made again, and says so.
 
         Notebooks are run again then; those whose stages are unchanged take a few seconds.
         """
+        if not any(map(self._changed, stage_records(self.folder).values())):
+            return
         with self.lock():
-            records = whole_files(self.path("stages"), "*.json")
-            if any([self._forget_if_changed(path) for path in records]):
-                for path in whole_files(self.path("stages"), "notebook_*.json"):
-                    path.unlink()
+            for path in whole_files(self.path("stages"), "*.json"):
+                self._forget_if_changed(path)
+            for path in whole_files(self.path("stages"), "notebook_*.json"):
+                path.unlink()
 
     @contextmanager
     def lock(self, name: str = ".lock", wait: float = LOCK_WAIT_SECONDS) -> Iterator[None]:
@@ -189,6 +190,8 @@ def open_run(
     origin: Mapping[str, str] | None = None,
 ) -> Run:
     """Opens (or makes) the run folder of a configuration.
+
+    What was changed there since it was made is forgotten, so that it is made again.
 
     Args:
         config: path of a preset, the mapping under its key `config`, or a `RunConfig`.
@@ -242,7 +245,9 @@ def open_run(
         write_json(about, record)
     else:
         write_json(about, record)
-    return Run(folder, config)
+    run = Run(folder, config)
+    run.forget_changed()
+    return run
 
 
 def _made_by(folder: Path, described: Mapping[str, Any]) -> bool:
