@@ -16,6 +16,7 @@ from iapc_lib.config.presets import load_config
 from iapc_lib.config.sections import Hardware
 from iapc_lib.data.images import read_pair
 from iapc_lib.data.layouts import domain_root, source_records, target_records
+from iapc_lib.machine import memory
 from iapc_lib.machine.device import prepare_machine
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.networks.checkpoints import save_network
@@ -137,6 +138,23 @@ def test_a_step_that_cannot_fit_and_a_full_disk_are_refused(worlds, monkeypatch)
     monkeypatch.setattr(checking, "free_megabytes", lambda _: 7.0)
     memory, disk = reasons(iapc("check", "gta5.yaml", worlds, "--quick"))
     assert "smaller adaptation.batch_size" in memory and "has 7 MB free" in disk
+
+
+def test_what_a_container_has_too_little_of_is_refused(worlds, monkeypatch, tmp_path):
+    workers, worlds = worlds | {"hardware.workers": 4}, worlds | {"hardware.workers": 0}
+    assert iapc("check", "gta5.yaml", workers, "--quick").exit_code == 0
+    monkeypatch.setattr(memory, "_group_limits", lambda: iter([10**6]))
+    (said,) = reasons(iapc("check", "gta5.yaml", worlds, "--quick"))
+    assert "has 0.0 GB of memory" in said
+    monkeypatch.setattr(memory, "_group_limits", lambda: iter([]))
+    small = {checking.SHARED_MEMORY: 0.01}
+    monkeypatch.setattr(checking, "free_megabytes", lambda folder: small.get(folder, 1e6))
+    (said,) = reasons(iapc("check", "gta5.yaml", workers, "--quick"))
+    assert str(checking.SHARED_MEMORY) in said and "hardware.workers" in said
+    assert iapc("check", "gta5.yaml", worlds, "--quick").exit_code == 0
+    monkeypatch.setattr(checking.os, "access", lambda folder, mode: folder != tmp_path)
+    (said,) = reasons(iapc("check", "gta5.yaml", worlds, "--quick", "--out", tmp_path / "run"))
+    assert f"{tmp_path / 'run'}: cannot be written" in said
 
 
 def test_the_memory_of_a_step_is_counted_for_the_published_network():
