@@ -124,7 +124,10 @@ def _as_image(image: Any) -> Image.Image:
     channels_first = isinstance(image, torch.Tensor)
     if channels_first and (image.ndim != 3 or image.shape[0] != 3):
         raise ValueError(f"a tensor must be (3, H, W), this one is {tuple(image.shape)}")
-    array = np.asarray(image.permute(1, 2, 0).cpu() if channels_first else image)
+    if channels_first:
+        image = image.detach().permute(1, 2, 0).cpu()
+        image = image.float() if image.is_floating_point() else image
+    array = np.asarray(image)
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or not array.size:
         raise ValueError(f"an array must be (H, W, 3) or (H, W), this one is {array.shape}")
     if array.dtype.kind not in "uif":

@@ -116,7 +116,7 @@ def only_writer(lock: Path, wait: float = -1) -> Iterator[None]:
 def _knows_locks(path: Path) -> bool:
     if fcntl is None:
         return True
-    with path.open("a") as file:
+    with path.open("a+") as file:  # NFS gives a lock for reading only to who may read
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,8 +1,8 @@
 """YAML as people mean it: what is written is what is read, or it is refused.
 
-The scalars are those of YAML 1.2's core schema: no dates, no `yes` and `off`, `1e-4` is a number, and
-what begins with zeros stays the text that it is. A key that is given twice, anchors, and tags of
-other languages are refused.
+The scalars are those of YAML 1.2's core schema with decimal numbers alone: no dates, no `yes` and
+`off`, `1e-4` is a number, and what begins with zeros stays the text that it is. A key that is given
+twice, anchors, and explicit types are refused.
 """
 
 import re
@@ -16,14 +16,18 @@ from iapc_lib.files import FileError, read_text
 
 
 class _Loader(yaml.SafeLoader):
-    """Of YAML 1.2's core schema, without anchors and without a key twice."""
+    """Of YAML 1.2's core schema, without anchors, types and a key twice."""
 
     yaml_implicit_resolvers: dict[str, list] = {}
 
     def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="write it out: no *name here", problem_mark=mark)
+        event = self.peek_event()
+        if event.anchor is not None:
+            problem = "no names (&name, *name) here: write it out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        if event.tag is not None:
+            problem = f"no types (!{event.tag.lstrip('!')}) here"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):

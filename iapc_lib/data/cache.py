@@ -119,8 +119,7 @@ def _make_missing(
                 raise DataError(f"{record.image}: changed while it was read")
             with atomic_path(path) as temporary:
                 np.save(temporary, np.asarray(pixels))
-                seen = record.image.stat()
-                os.utime(temporary, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+                os.utime(temporary, ns=(_stamp(record.image),) * 2)
 
     wanted = [r for r, its in zip(records, copies, strict=True) if _missing_bytes(r, its)]
     # Threads are enough: decoders let go of Python's lock.
@@ -176,13 +175,18 @@ def _bytes(size: Size) -> int:
     return HEADER_BYTES + 3 * math.prod(size)
 
 
+def _stamp(image: Path) -> int:
+    """Time of an image's copies, in nanoseconds: whole seconds, which no file system rounds."""
+    return int(image.stat().st_mtime) * 10**9
+
+
 def _is_whole(path: Path, size: Size, image: Path) -> bool:
     """Whether a copy is there, and nobody wrote to it since: it has its image's time."""
     try:
         seen = path.stat()
     except OSError:
         return False
-    return seen.st_size == _bytes(size) and seen.st_mtime_ns == image.stat().st_mtime_ns
+    return seen.st_size == _bytes(size) and seen.st_mtime_ns == _stamp(image)
 
 
 def _header_size(path: Path) -> Size:

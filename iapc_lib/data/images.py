@@ -20,6 +20,10 @@ from iapc_lib.data.layouts import DataError, Record
 T = TypeVar("T")
 
 
+# Of large images, palettes with transparency, odd EXIF: what is wrong with a file we say ourselves.
+# For the whole process, because files are opened in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 PHOTOGRAPHS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 """Pillow's names of the formats that are opened; others may start another program."""
 
@@ -59,8 +63,7 @@ def opened(path: Path, formats: Sequence[str]) -> Iterator[Image.Image]:
         DataError: whatever goes wrong while it is open; names the file.
     """
     try:
-        with warnings.catch_warnings(), Image.open(_regular_file(path), formats=formats) as image:
-            warnings.simplefilter("ignore")  # of large images, and of palettes with transparency
+        with Image.open(_regular_file(path), formats=formats) as image:
             yield image
     except DataError:
         raise

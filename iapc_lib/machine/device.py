@@ -30,6 +30,10 @@ class _Items(Dataset):
         try:
             return self.dataset[position]
         except ValueError as error:
+            if (
+                type(error) is ValueError
+            ):  # no refusal: a mistake of ours, which needs its traceback
+                raise
             return error
 
 
@@ -40,6 +44,8 @@ def _collated(items: list[Any], collate: Callable[[list[Any]], Any]) -> Any:
     try:
         return collate(items)
     except ValueError as error:
+        if type(error) is ValueError:
+            raise
         return error
 
 

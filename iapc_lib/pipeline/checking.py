@@ -38,7 +38,6 @@ from iapc_lib.paths import resolve
 from iapc_lib.pipeline.results import rows_of
 from iapc_lib.rows import ROWS
 from iapc_lib.runs.folder import Run
-from iapc_lib.runs.records import stage_records
 from iapc_lib.training.monitor import LOOKS_PER_RUN
 
 PUBLISHED_COUNTS = {
@@ -161,11 +160,9 @@ def preflight(run: Run) -> None:
 
     Raises:
         ConfigError: a GPU is asked for and not there.
-        FileError: the record of a stage is damaged.
         CannotStart: something is missing or cannot be used; a line for each reason.
     """
     run.machine  # noqa: B018  refuses a GPU that is not there
-    stage_records(run.folder)  # refuses damaged ones
     if problems := check(run.config, run.folder, PREFLIGHT_IMAGES).problems:
         raise CannotStart("\n".join(problems))
 
@@ -358,7 +355,6 @@ def _cache_megabytes(config: RunConfig, folder: Path, found: Check) -> float:
     if config.hardware.cache is None or found.problems or config.miniature is not None:
         return 0.0
     cache = resolve(config.hardware.cache)
-    _check_writable(cache, "hardware.cache", found)
     training = {"target": target_records(config, "train", labels=False)}
     if config.source.layout and not config.source.checkpoint:
         training["source"] = source_records(config)[0]
@@ -366,6 +362,8 @@ def _cache_megabytes(config: RunConfig, folder: Path, found: Check) -> float:
         missing_bytes(records, cache, *training_sizes(config, domain))
         for domain, records in training.items()
     )
+    if missing:
+        _check_writable(cache, "hardware.cache", found)
     free = free_megabytes(cache)
     found.machine.append(
         ("cache", f"{missing / 1e6:.0f} MB to make, of {free:.0f} MB free at {cache}")

@@ -10,7 +10,7 @@ from iapc_lib.files import read_json
 from iapc_lib.networks.checkpoints import load_network, save_network
 from iapc_lib.networks.weights import CheckpointError
 from iapc_lib.pipeline import results
-from iapc_lib.runs.folder import open_run
+from iapc_lib.runs.folder import read_run
 from iapc_lib.runs.records import StageRecord
 
 CURVE_STEPS = 10
@@ -25,14 +25,16 @@ def export_source(run_folder: Path, path: Path) -> None:
 
     Args:
         run_folder: of a run that trained its source network.
-        path: a new `.safetensors`.
+        path: a `.safetensors`; one that is there is replaced.
 
     Raises:
         CheckpointError: the network is not there, was not trained there, or does not fit half
-            precision.
-        ConfigError, RunFolderError: the folder holds no run.
+            precision; or the path names another kind of file.
+        RunFolderError: the folder holds no run.
     """
-    run = open_run(run_folder, run_folder)
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: name a file that ends in .safetensors")
+    run = read_run(Path(run_folder).absolute())
     trained = run.path("source.safetensors")
     if run.config.source.checkpoint or not trained.exists():
         raise CheckpointError(

@@ -46,7 +46,9 @@ def row_scores(run: Run, row: str, split: str) -> dict[str, Any]:
         counts = confusions(ready, records, run.config.evaluation, f"Scoring {row} on {split}")
         found = {"images": len(records)} | scores(counts.sum(dim=0), ready.classes)
         if severity and len(records) >= QUARTERS:
-            quarters = (scores(part.sum(dim=0), ready.classes) for part in counts.chunk(QUARTERS))
+            quarters = (
+                scores(part.sum(dim=0), ready.classes) for part in counts.tensor_split(QUARTERS)
+            )
             found["miou_by_severity"] = [quarter["miou"] for quarter in quarters]
         return found
 

@@ -141,12 +141,18 @@ def network_file(run: Run, row: str) -> Path:
             made, facts = _adapted(run, row, made, records, labels)
         if row.batchnorm:
             made = recompute_batchnorm(made, records, run.config.evaluation, run.machine)
+        run.forget(row.stage)
         save_network(path, made, run.config, what=row.title, provenance=run.provenance())
         return {"sha256": file_hash(path), **facts}
 
-    run.stage(row.stage, inputs, make, [path], prepare=lambda: _training_data(run, row))
+    run.stage(row.stage, inputs, make, _files(path), prepare=lambda: _training_data(run, row))
     SavedState.path_of(run, row.stage).unlink(missing_ok=True)
     return path
+
+
+def _files(network: Path) -> list[Path]:
+    """A network's weights and description."""
+    return [network, network.with_suffix(".json")]
 
 
 def _source_stage(run: Run, row: Row, path: Path) -> None:
@@ -165,11 +171,12 @@ def _source_stage(run: Run, row: Row, path: Path) -> None:
         else:
             records = with_cache(run.config, "source", source_records(run.config)[0])
             made, history = train_source(run, records)
+        run.forget(row.stage)
         save_network(path, made, run.config, what="source network", provenance=run.provenance())
         write_json(run.path("history_source.json"), history)
         return {"sha256": file_hash(path), "imagenet_sha256": imagenet and file_hash(imagenet)}
 
-    run.stage(row.stage, inputs, make, [path])
+    run.stage(row.stage, inputs, make, [*_files(path), run.path("history_source.json")])
     SavedState.path_of(run, "source_training").unlink(missing_ok=True)
 
 
@@ -216,6 +223,7 @@ def pseudo_labels(run: Run, row: str = "iapc") -> tuple[list[Record], list[Path]
     def make() -> dict[str, Any]:
         made_by, made_from = folder / "made_from.txt", f"{inputs['teacher']} {inputs['data']}"
         if folder.exists() and not (made_by.exists() and made_by.read_text() == made_from):
+            run.forget(folder.name)
             shutil.rmtree(folder)
         with atomic_path(made_by) as temporary:
             temporary.write_text(made_from)

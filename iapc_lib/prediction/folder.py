@@ -23,6 +23,7 @@ from iapc_lib.files import (
     atomic_path,
     only_writer,
     read_json,
+    whole_files,
     write_json,
     writing,
 )
@@ -109,6 +110,8 @@ def predict_folder(
         raise FileError(
             f"{out}: another process is predicting into this folder; name another one"
         ) from None
+    except OSError as error:
+        raise FileError(f"{out}: cannot be written ({error.strerror})") from None
     missing = [pair for pair in zip(paths, names, strict=True) if not finished(*pair)]
 
     def work() -> Iterator[str]:
@@ -187,7 +190,7 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
             )
         return
     with writing(out):
-        if out.exists() and any(out.iterdir()):
+        if whole_files(out, "*"):
             raise FileError(f"{out}: is not empty and holds no predictions; name another folder")
         write_json(description, record)
 

@@ -98,6 +98,10 @@ class Run:
             if (facts := self._finished(record_path, inputs, outputs)) is not None:
                 return facts
             self._forget_if_changed(record_path)
+            if record_path.exists():
+                made_from = read_json(record_path, StageRecord)["inputs"]
+                changed = [key for key in inputs if made_from.get(key) != inputs[key]]
+                tqdm.write(f"{name}: {', '.join(changed) or 'something'} changed; it is made again")
             memory, began = PeakMemory(self.machine.device), time.monotonic()
             self.seconds_before = 0.0
             facts = dict(make(*prepared) or {})
@@ -122,7 +126,11 @@ class Run:
             return None
         record = read_json(record_path, StageRecord)
         current = record["inputs"] == dict(inputs) and not self._changed(record)
-        return record["facts"] if current else None
+        return record.get("facts") if current else None
+
+    def forget(self, stage: str) -> None:
+        """Drops a stage's record before its files are replaced: a stop must not find it beside others."""
+        self.path("stages", f"{stage}.json").unlink(missing_ok=True)
 
     def _changed(self, record: StageRecord) -> list[Path]:
         """Files that are not, or no longer, what a stage made; earlier versions recorded none."""
@@ -130,6 +138,8 @@ class Run:
         if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
             raise RunFolderError(f"{self.folder}: the record of a stage names files elsewhere")
         made = {self.path(name): sha256 for name, sha256 in names.items()}
+        if folders := [path for path in made if path.is_dir()]:
+            raise RunFolderError(f"{folders[0]}: is a folder in the place of a file; remove it")
         return [p for p, sha256 in made.items() if not p.is_file() or file_hash(p) != sha256]
 
     def _forget_if_changed(self, record_path: Path) -> None:
