@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
@@ -53,6 +54,10 @@ NOTEBOOKS = (
 
 VARIANT_NOTEBOOK = "07_variant"
 """The only one of a run that makes one row of a larger table."""
+
+
+KERNEL_ATTEMPTS = 3
+"""To start a notebook's kernel."""
 
 
 class NotebookFailed(RuntimeError):
@@ -153,15 +158,7 @@ def _run_notebook(run: Run, name: str, parameters: dict[str, Any]) -> None:
     executed.parent.mkdir(exist_ok=True)
     began = time.monotonic()
     try:
-        papermill.execute_notebook(
-            source,
-            executed,
-            parameters,
-            progress_bar={"desc": name, "position": 1, "leave": False},
-            cwd=project_root(),
-            # Below that a kernel warns of its own connection, about which nobody here can do much.
-            extra_arguments=["--log-level=ERROR"],
-        )
+        _execute(source, executed, parameters)
     except PapermillExecutionError as error:
         message = error.evalue.strip().replace("\n", "\n  ")
         # A training that diverged says itself how to go on; the same command would not.
@@ -177,6 +174,34 @@ def _run_notebook(run: Run, name: str, parameters: dict[str, Any]) -> None:
             "what was finished is kept, the same command goes on from there"
         ) from None
     write_json(record, {"inputs": inputs, "seconds": round(time.monotonic() - began, 1)})
+
+
+def _execute(source: Path, executed: Path, parameters: dict[str, Any]) -> None:
+    """Executes a notebook; a kernel that does not start gets a few attempts."""
+    name = source.stem
+    for attempt in range(1, KERNEL_ATTEMPTS + 1):
+        try:
+            papermill.execute_notebook(
+                source,
+                executed,
+                parameters,
+                progress_bar={"desc": name, "position": 1, "leave": False},
+                cwd=project_root(),
+                # Below that a kernel warns of its own connection, which nobody here can mend.
+                extra_arguments=["--log-level=ERROR"],
+            )
+            return
+        except NoSuchKernel as error:
+            raise NotebookFailed(
+                f"{name}: Jupyter has no kernel '{error.name}' here; make it with: "
+                "python -m ipykernel install --sys-prefix"
+            ) from None
+        except DeadKernelError:
+            raise
+        except RuntimeError as error:  # before the first cell: a port was taken, or time was short
+            if attempt == KERNEL_ATTEMPTS:
+                raise NotebookFailed(f"{name}: its kernel does not start ({error})") from None
+            tqdm.write(f"{name}: its kernel did not start ({error}); trying again")
 
 
 def _cells_hash(notebook: Path) -> str:

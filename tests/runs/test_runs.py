@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
+from jupyter_client.kernelspec import NoSuchKernel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -26,7 +27,7 @@ from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.method.prototypes import memory_prototypes
 from iapc_lib.method.settings import Model
 from iapc_lib.networks import checkpoints
-from iapc_lib.pipeline import stages
+from iapc_lib.pipeline import runner, stages
 from iapc_lib.pipeline.results import row_scores, run_results
 from iapc_lib.runs import folder
 from iapc_lib.runs.folder import Run, open_run
@@ -166,7 +167,7 @@ def test_second_writer_is_refused(tiny_run, monkeypatch):
 
 KILLED_RUN = """
 import os, signal, sys
-from iapc_lib.pipeline import stages
+from iapc_lib.pipeline import runner, stages
 from iapc_lib.runs.folder import open_run
 from iapc_lib.training import loop, saved_state
 
@@ -312,3 +313,21 @@ def test_fixed_prototypes_are_means_over_the_images_that_have_the_class(tmp_path
         expected = having.mean(dim=0) if len(having) else torch.zeros(each.shape[2])
         torch.testing.assert_close(fixed[k], expected)
     assert torch.equal(memory.bn1.running_mean, before)
+
+
+def test_a_kernel_that_does_not_start_is_tried_again_and_then_said(tiny_run, monkeypatch):
+    started = []
+
+    def no_start(source, *arguments, **options):
+        started.append(source.stem)
+        raise failure
+
+    monkeypatch.setattr(runner.papermill, "execute_notebook", no_start)
+    failure = RuntimeError("Kernel died before replying to kernel_info")
+    with pytest.raises(runner.NotebookFailed, match="00_data: its kernel does not start"):
+        runner._run_notebook(tiny_run, "00_data", {})
+    assert len(started) == runner.KERNEL_ATTEMPTS
+    failure = NoSuchKernel("python3")
+    with pytest.raises(runner.NotebookFailed, match="no kernel 'python3'.*ipykernel install"):
+        runner._run_notebook(tiny_run, "00_data", {})
+    assert len(started) == runner.KERNEL_ATTEMPTS + 1
