@@ -228,16 +228,33 @@ def _of_checkpoint(checkpoint: Path, images, number: int) -> Gallery:
         records = folder_records(Path(images).expanduser())
     else:
         records = [Record(Path(p).name, Path(p), None, "folder") for p in images]
-    if not records:
-        raise DataError("images: name at least one image")
-    size = size_like(read_image(records[0].image), min(image_size_of(checkpoint)))
-    pictures = _pictures(source, records[:number], PseudoLabels(image_size=size), size)
+    readable, notes = _readable(records, number)
+    size = size_like(read_image(readable[0].image), min(image_size_of(checkpoint)))
+    pictures = _pictures(source, readable, PseudoLabels(image_size=size), size)
     notes = [
         "There is no run behind this network, so it stands for student and memory, too, "
         "as at the start of an adaptation.",
         "These images have no labels: nothing here can say what is right.",
+        *notes,
     ]
     return Gallery(checkpoint.name, pictures, source, notes=notes)
+
+
+def _readable(records: Sequence[Record], number: int) -> tuple[list[Record], list[str]]:
+    """The first images that can be read, so many at most, and what is to be said of the others."""
+    readable, notes = [], []
+    for record in records:
+        try:
+            read_image(record.image)
+        except DataError as error:
+            notes.append(f"Left out: {error}.")
+        else:
+            readable.append(record)
+        if len(readable) == number:
+            break
+    if not readable:
+        raise DataError("\n".join(["images: name at least one that can be read", *notes]))
+    return readable, notes
 
 
 def _pictures(

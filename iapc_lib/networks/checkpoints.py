@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from iapc_lib.classes import CLASS_SETS, ClassSet
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import Evaluation
-from iapc_lib.files import FileError, atomic_path, file_hash, read_json, write_json
+from iapc_lib.files import FileError, atomic_path, file_hash, read_json, whole_files, write_json
 from iapc_lib.machine.device import Machine
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.method.settings import Model, Section, Size
@@ -59,6 +59,11 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
     Raises:
         CheckpointError: missing, damaged, dangerous, or of another architecture; says which.
     """
+    if path.is_dir():
+        there = ", ".join(found.name for found in whole_files(path, "*.safetensors"))
+        raise CheckpointError(
+            f"{path}: is a folder; name a network in it: {there or 'it has none'}"
+        )
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     if (what := what_it_is(path)) is not None:

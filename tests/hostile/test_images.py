@@ -15,6 +15,7 @@ from PIL import Image
 import iapc_lib
 from iapc_lib.data.layouts import DataError
 from iapc_lib.data.miniature import write_world
+from iapc_lib.explorers import open_gallery
 from tests.conftest import PRESETS, noise
 from tests.hostile.surfaces import iapc, put, refused
 
@@ -171,3 +172,13 @@ def test_a_label_that_is_none_is_refused_by_name(command, kind, checkpoint, city
         refused(label.name, "check", preset, "--out", tmp_path / "run", *options)
     else:
         refused(label.name, "evaluate", checkpoint, preset, *options)
+
+
+def test_an_explorer_leaves_out_what_cannot_be_read_and_says_so(checkpoint, tmp_path):
+    put(tmp_path / "a.jpg", b"no image")
+    with pytest.raises(DataError, match=r"a\.jpg"):
+        open_gallery(checkpoint, tmp_path)
+    noise(24, 40).save(tmp_path / "b.png")
+    gallery = open_gallery(checkpoint, tmp_path)
+    assert [picture.name for picture in gallery.pictures] == ["b.png"]
+    assert any("a.jpg" in note for note in gallery.notes)
