@@ -287,11 +287,11 @@ def _report(problems: list[str], status: int = 1) -> None:
 @contextmanager
 def _exit_status() -> Iterator[None]:
     """Turns refusals into their lines on stderr and exit status 2, a stop into 1."""
-    from iapc_lib.pipeline.runner import REFUSALS
+    from iapc_lib.files import Refusal
 
     try:
         yield
-    except REFUSALS as error:
+    except Refusal as error:
         for line in str(error).splitlines():
             _say(line)
         raise typer.Exit(2) from None

@@ -23,7 +23,11 @@ except ImportError:  # Windows
     fcntl = None
 
 
-class FileError(RuntimeError):
+class Refusal(Exception):
+    """What a user must mend before it can go on; the message has one line per reason."""
+
+
+class FileError(Refusal, RuntimeError):
     """A file or folder that cannot be read or written; the message names it and says what to do."""
 
 

@@ -4,12 +4,13 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from iapc_lib.files import Refusal
 from iapc_lib.method.settings import Section
 
 S = TypeVar("S", bound=Section)
 
 
-class ConfigError(ValueError):
+class ConfigError(Refusal, ValueError):
     """A configuration that cannot be used; the message has one line per reason."""
 
 

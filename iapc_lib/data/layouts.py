@@ -22,7 +22,7 @@ from iapc_lib.classes import (
 )
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.miniature.write import ORACLE
-from iapc_lib.files import fingerprint, whole_files
+from iapc_lib.files import Refusal, fingerprint, whole_files
 from iapc_lib.paths import resolve
 
 ID_TABLES = {
@@ -86,7 +86,7 @@ LONGEST_NAME = 255
 """Bytes of a file's name, on all common file systems."""
 
 
-class DataError(ValueError):
+class DataError(Refusal, ValueError):
     """A data set, image or label that cannot be used; the message names the file."""
 
 

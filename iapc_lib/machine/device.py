@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.sections import Hardware as HardwareConfig
+from iapc_lib.files import Refusal
 from iapc_lib.method.deeplab import Prediction, network_input
 
 
@@ -29,23 +30,17 @@ class _Items(Dataset):
     def __getitem__(self, position: int) -> Any:
         try:
             return self.dataset[position]
-        except ValueError as error:
-            if (
-                type(error) is ValueError
-            ):  # no refusal: a mistake of ours, which needs its traceback
-                raise
+        except Refusal as error:
             return error
 
 
 def _collated(items: list[Any], collate: Callable[[list[Any]], Any]) -> Any:
     for item in items:
-        if isinstance(item, ValueError):
+        if isinstance(item, Refusal):
             return item
     try:
         return collate(items)
-    except ValueError as error:
-        if type(error) is ValueError:
-            raise
+    except Refusal as error:
         return error
 
 
@@ -57,7 +52,7 @@ class _Loader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:
         for batch in super().__iter__():
-            if isinstance(batch, ValueError):
+            if isinstance(batch, Refusal):
                 raise batch
             yield batch
 

@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from iapc_lib.files import Refusal
 from iapc_lib.method.deeplab import DeepLabV2
 
 
-class CheckpointError(ValueError):
+class CheckpointError(Refusal, ValueError):
     """A checkpoint that cannot be used; the message names the file and what does not fit."""
 
 

@@ -27,7 +27,7 @@ from iapc_lib.data.layouts import (
     source_records,
     target_records,
 )
-from iapc_lib.files import existing_parent, free_megabytes
+from iapc_lib.files import Refusal, existing_parent, free_megabytes
 from iapc_lib.machine.device import Machine, prepare_machine
 from iapc_lib.machine.memory import total_memory
 from iapc_lib.networks.build import build_network
@@ -62,7 +62,7 @@ LABEL_BYTES_PER_PIXEL = 0.05
 """Of pseudo-labels as PNG; a generous estimate."""
 
 
-class CannotStart(ValueError):
+class CannotStart(Refusal, ValueError):
     """A run that cannot start; the message has a line for each reason."""
 
 

@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import load_with_origin, read_preset
-from iapc_lib.data.layouts import DataError
 from iapc_lib.files import (
     FileError,
     file_hash,
@@ -24,9 +23,8 @@ from iapc_lib.files import (
     write_json,
 )
 from iapc_lib.machine.gpus import claimed_gpu
-from iapc_lib.networks.weights import CheckpointError
 from iapc_lib.paths import project_root, resolve
-from iapc_lib.pipeline.checking import CannotStart, preflight
+from iapc_lib.pipeline.checking import preflight
 from iapc_lib.runs.folder import (
     LOCK_WAIT_SECONDS,
     RUNNER_LOCK,
@@ -37,9 +35,6 @@ from iapc_lib.runs.folder import (
 from iapc_lib.runs.provenance import code_version
 from iapc_lib.runs.records import StageRecord
 from iapc_lib.runs.sharing import reuse_stages, sibling_run
-
-REFUSALS = (ConfigError, DataError, CheckpointError, FileError, CannotStart)
-"""What is raised before any work when a run cannot start; each says why."""
 
 NOTEBOOKS = (
     "00_data",
