@@ -32,7 +32,7 @@ from iapc_lib.pipeline.results import row_scores, run_results
 from iapc_lib.runs import folder
 from iapc_lib.runs.folder import Run, open_run
 from iapc_lib.runs.records import RunFolderError
-from iapc_lib.training import loop, saved_state
+from iapc_lib.training import loop, pseudo_labels, saved_state
 from iapc_lib.training.first_prototypes import dataset_prototypes
 from iapc_lib.training.saved_state import SavedState
 from tests.conftest import PRESETS, tiny_overrides
@@ -169,7 +169,7 @@ KILLED_RUN = """
 import os, signal, sys
 from iapc_lib.pipeline import runner, stages
 from iapc_lib.runs.folder import open_run
-from iapc_lib.training import loop, saved_state
+from iapc_lib.training import loop, pseudo_labels, saved_state
 
 saved_state.SAVE_EVERY_SECONDS = saved_state.SAVE_PAUSE = 0
 folder, preset, overrides, kind, kill_at = eval(sys.argv[1])
@@ -331,3 +331,29 @@ def test_a_kernel_that_does_not_start_is_tried_again_and_then_said(tiny_run, mon
     with pytest.raises(runner.NotebookFailed, match="no kernel 'python3'.*ipykernel install"):
         runner._run_notebook(tiny_run, "00_data", {})
     assert len(started) == runner.KERNEL_ATTEMPTS + 1
+
+
+def test_labels_that_a_stopped_remake_had_finished_are_kept(tiny_run, monkeypatch):
+    _, files = stages.pseudo_labels(tiny_run)
+    record = tiny_run.path("stages", "pseudo_labels.json")
+    made = read_json(record)
+    write_json(record, made | {"inputs": made["inputs"] | {"teacher": "another network"}})
+    tiny_run.path("pseudo_labels", "made_from.txt").write_text("another network")
+    real, written = pseudo_labels.write_train_ids, []
+
+    def stopping(path, labels):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        real(path, labels)
+
+    with monkeypatch.context() as stop:
+        stop.setattr(pseudo_labels, "write_train_ids", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            stages.pseudo_labels(tiny_run)
+    run = open_run(tiny_run.config, tiny_run.folder)
+    kept = {path: path.stat().st_mtime_ns for path in files if path.exists()}
+    assert len(kept) == 2
+    stages.pseudo_labels(run)
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    assert all(path.exists() for path in files)
