@@ -204,7 +204,7 @@ def read_json(path: Path, shape: Any = Any) -> Any:
         wrong = error.errors()[0]
         place = ".".join(map(str, wrong["loc"]))
         reason = f"{place}: {wrong['msg']}" if place else wrong["msg"]
-    raise FileError(f"{path}: is damaged ({reason}); delete it to make it again")
+    raise FileError(f"{path}: is damaged ({reason})")
 
 
 def file_state(path: Path) -> tuple[str, int, int, int, int]:

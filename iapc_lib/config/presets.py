@@ -95,8 +95,7 @@ def read_record(about: Path) -> dict[str, Any]:
     try:
         record = {"hardware": {}, "origin": None} | read_json(about, _RunRecord)
     except FileError as error:
-        reason = str(error).rpartition(";")[0] or str(error)
-        raise ConfigError(f"{reason}; {_MADE_AGAIN}") from None
+        raise ConfigError(f"{error}; {_MADE_AGAIN}") from None
     return record | {"hardware": known_fields({"hardware": record["hardware"]})["hardware"]}
 
 

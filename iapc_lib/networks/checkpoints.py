@@ -129,7 +129,7 @@ def read_description(weights: Path) -> Description:
     try:
         return read_json(path, Description)
     except FileError as error:
-        raise CheckpointError(str(error).rpartition(";")[0] or str(error)) from None
+        raise CheckpointError(str(error)) from None
 
 
 def _described(weights: Path) -> tuple[Model, ClassSet]:

@@ -11,7 +11,7 @@ from iapc_lib.networks.checkpoints import load_network, save_network
 from iapc_lib.networks.weights import CheckpointError
 from iapc_lib.pipeline import results
 from iapc_lib.runs.folder import read_run
-from iapc_lib.runs.records import StageRecord
+from iapc_lib.runs.records import read_stage
 
 CURVE_STEPS = 10
 """Of so many steps each point of the loss curve that goes with the network is a mean."""
@@ -46,7 +46,7 @@ def export_source(run_folder: Path, path: Path) -> None:
     if broken:
         raise CheckpointError(f"{trained}: too large for half precision: {', '.join(broken)}")
     history = read_json(run.path("history_source.json"), list[dict[str, Any]])
-    made = read_json(run.path("stages", "source_network.json"), StageRecord)
+    made = read_stage(run.path("stages", "source_network.json"))
     description = read_json(trained.with_suffix(".json"), dict[str, Any])
     save_network(
         path,

@@ -33,7 +33,7 @@ from iapc_lib.runs.folder import (
     read_run,
 )
 from iapc_lib.runs.provenance import code_version
-from iapc_lib.runs.records import StageRecord
+from iapc_lib.runs.records import read_stage
 from iapc_lib.runs.sharing import reuse_stages, sibling_run
 
 NOTEBOOKS = (
@@ -145,7 +145,7 @@ def _run_notebook(run: Run, name: str, parameters: dict[str, Any]) -> None:
         "library": code_version()["sources_sha256"],
         "checkpoint": file_hash(resolve(given)) if given else None,
     }
-    made_from = read_json(record, StageRecord)["inputs"] if record.exists() else None
+    made_from = read_stage(record)["inputs"] if record.exists() else None
     finished = made_from == inputs and executed.exists()
     makes_results = name in (NOTEBOOKS[-1], VARIANT_NOTEBOOK)
     if finished and (not makes_results or run.path("results.json").exists()):

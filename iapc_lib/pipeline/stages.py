@@ -25,14 +25,14 @@ from iapc_lib.data.layouts import (
 )
 from iapc_lib.data.miniature import write_world
 from iapc_lib.data.target_views import ViewsDataset
-from iapc_lib.files import atomic_path, file_hash, only_writer, read_json, write_json, writing
+from iapc_lib.files import atomic_path, file_hash, only_writer, write_json, writing
 from iapc_lib.networks.checkpoints import load_network, load_ready, save_network
 from iapc_lib.networks.imagenet import imagenet_file
 from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.paths import resolve
 from iapc_lib.rows import ROWS, Row
 from iapc_lib.runs.folder import Run
-from iapc_lib.runs.records import StageRecord
+from iapc_lib.runs.records import read_stage
 from iapc_lib.training.adapt import adapt
 from iapc_lib.training.batchnorm import recompute_batchnorm
 from iapc_lib.training.monitor import LOOKS_PER_RUN, Monitor
@@ -267,4 +267,4 @@ def source_data(run: Run, stage: str, split: str) -> str | None:
         if domain_root(run.config, "source").exists() or not record.exists():
             raise
         # Source data that are gone are not changed data: that is what source-free means.
-        return read_json(record, StageRecord)["inputs"].get("data")
+        return read_stage(record)["inputs"].get("data")

@@ -10,7 +10,13 @@ from typing import Any
 
 from iapc_lib.config.presets import default_values, dotted, preset_path
 from iapc_lib.files import FileError, fingerprint, read_json, whole_files
-from iapc_lib.runs.records import Results, StageRecord, notebook_error, read_run_record
+from iapc_lib.runs.records import (
+    NOT_PROVENANCE,
+    Results,
+    StageRecord,
+    notebook_error,
+    read_run_record,
+)
 
 MACHINE = ("device", "processor", "threads", "system", "python")
 """Of a stage's provenance: where it was made."""
@@ -136,7 +142,7 @@ def _stage(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     hardware = (made.get("config") or {}).get("hardware") or {}
     if "precision" in hardware:  # it may change between two starts, and can move a number
         machine["precision"] = hardware["precision"]
-    kept = {k: v for k, v in record.items() if k not in ("stage", "facts", "outputs", "provenance")}
+    kept = {k: v for k, v in record.items() if k not in NOT_PROVENANCE}
     return {
         "stage": name,
         "time": made.get("time"),

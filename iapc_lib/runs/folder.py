@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import RECORD, dotted, load_config, load_with_origin, with_defaults
 from iapc_lib.config.run_config import RunConfig
-from iapc_lib.files import file_hash, only_writer, read_json, whole_files, write_json
+from iapc_lib.files import file_hash, only_writer, whole_files, write_json
 from iapc_lib.machine.device import Machine, prepare_machine
 from iapc_lib.machine.memory import PeakMemory
 from iapc_lib.paths import project_root, resolve
@@ -38,6 +38,7 @@ from iapc_lib.runs.records import (
     RunFolderError,
     StageRecord,
     read_run_record,
+    read_stage,
     stage_records,
 )
 
@@ -99,7 +100,7 @@ class Run:
                 return facts
             self._forget_if_changed(record_path)
             if record_path.exists():
-                made_from = read_json(record_path, StageRecord)["inputs"]
+                made_from = read_stage(record_path)["inputs"]
                 changed = [key for key in inputs if made_from.get(key) != inputs[key]]
                 tqdm.write(f"{name}: {', '.join(changed) or 'something'} changed; it is made again")
             memory, began = PeakMemory(self.machine.device), time.monotonic()
@@ -124,7 +125,7 @@ class Run:
     ) -> dict[str, Any] | None:
         if not record_path.exists() or not all(path.exists() for path in outputs):
             return None
-        record = read_json(record_path, StageRecord)
+        record = read_stage(record_path)
         current = record["inputs"] == dict(inputs) and not self._changed(record)
         return record.get("facts") if current else None
 
@@ -144,7 +145,7 @@ class Run:
 
     def _forget_if_changed(self, record_path: Path) -> None:
         """Removes the files of a finished stage that were changed, and its record; says so."""
-        record = read_json(record_path, StageRecord) if record_path.exists() else None
+        record = read_stage(record_path) if record_path.exists() else None
         changed = self._changed(record) if record else []
         for path in changed:
             tqdm.write(f"{path}: is not what {record_path.stem} made; it is made again")

@@ -13,7 +13,7 @@ import torch
 
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.machine.device import Machine
-from iapc_lib.runs.records import stage_records
+from iapc_lib.runs.records import NOT_PROVENANCE, stage_records
 
 PACKAGES = (
     "torch",
@@ -51,11 +51,7 @@ def stages_provenance(folder: Path) -> dict[str, Any]:
     return {
         name: {
             **{key: record["provenance"].get(key) for key in ("code", "device", "time")},
-            **{
-                k: v
-                for k, v in record.items()
-                if k not in ("stage", "facts", "outputs", "provenance")
-            },
+            **{k: v for k, v in record.items() if k not in NOT_PROVENANCE},
         }
         for name, record in stage_records(folder).items()
         if "provenance" in record

@@ -72,6 +72,22 @@ class ExecutedNotebook(TypedDict):
     cells: list[_Cell]
 
 
+def read_stage(path: Path) -> StageRecord:
+    """The record of a stage or a notebook.
+
+    Raises:
+        FileError: it is damaged; names file and field.
+    """
+    try:
+        return read_json(path, StageRecord)
+    except FileError as error:
+        raise FileError(f"{error}; delete it to make it again") from None
+
+
+NOT_PROVENANCE = ("stage", "facts", "outputs", "provenance")
+"""Keys of a stage's record that lists of what made it leave out, or show elsewhere."""
+
+
 def stage_records(folder: Path) -> dict[str, StageRecord]:
     """The records of a run folder by the names of their stages, and notebooks.
 
@@ -79,7 +95,7 @@ def stage_records(folder: Path) -> dict[str, StageRecord]:
         FileError: one of them is damaged; names file and field.
     """
     paths = whole_files(folder / "stages", "*.json")
-    return {path.stem: read_json(path, StageRecord) for path in paths}
+    return {path.stem: read_stage(path) for path in paths}
 
 
 def read_run_record(about: Path) -> dict[str, Any]:

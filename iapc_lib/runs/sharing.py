@@ -10,9 +10,9 @@ from pathlib import Path
 
 from iapc_lib.config.presets import RECORD
 from iapc_lib.config.run_config import SHARED_FIELDS
-from iapc_lib.files import atomic_path, read_json, whole_files, write_json
+from iapc_lib.files import atomic_path, whole_files, write_json
 from iapc_lib.runs.folder import Run, read_run
-from iapc_lib.runs.records import RunFolderError, StageRecord, read_run_record
+from iapc_lib.runs.records import RunFolderError, read_run_record, read_stage
 
 SHARED_STAGES = {
     "source_network": ("source.safetensors", "source.json", "history_source.json"),
@@ -61,7 +61,7 @@ def reuse_stages(run: Run, base: Run, unfinished: bool = False) -> list[str]:
                 continue
             for name in names:
                 _link(base.path(name), run.path(name))
-            made = read_json(record, StageRecord)
+            made = read_stage(record)
             write_json(mine, {**made, "taken_from": os.path.relpath(base.folder, run.folder)})
             taken.append(stage)
         states = whole_files(base.path("states"), "*.pt") if unfinished else []
