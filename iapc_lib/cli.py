@@ -324,13 +324,13 @@ def _scales(text: str) -> tuple[float, ...]:
 
 
 def parse_changes(changes: list[str]) -> dict[str, Any]:
-    """`["adaptation.steps=50"]` -> `{"adaptation.steps": 50}`; see `reading.parse_value`.
+    """`["adaptation.steps=50"]` -> `{"adaptation.steps": 50}`; see `yaml_text.parse_value`.
 
     Raises:
         ConfigError: there is no `=`, or no value.
     """
     from iapc_lib.config.errors import ConfigError
-    from iapc_lib.config.reading import parse_value
+    from iapc_lib.config.yaml_text import parse_value
 
     parsed = {}
     for change in changes:

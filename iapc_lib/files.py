@@ -130,7 +130,7 @@ def _knows_locks(path: Path) -> bool:
     return True
 
 
-def whole_files(folder: Path, pattern: str) -> list[Path]:
+def visible_files(folder: Path, pattern: str) -> list[Path]:
     """What a pattern finds in a folder, sorted, without hidden ones: `._name` of macOS, temporaries.
 
     Args:

@@ -15,9 +15,9 @@ from pydantic import BeforeValidator, ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from iapc_lib.config.errors import ConfigError, checked
-from iapc_lib.config.reading import read_yaml
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import SourceDomain, TargetDomain
+from iapc_lib.config.yaml_text import read_yaml
 from iapc_lib.files import FileError, read_json
 from iapc_lib.method.settings import Section
 from iapc_lib.paths import resolve, shown_path, usable_path

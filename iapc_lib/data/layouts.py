@@ -22,7 +22,7 @@ from iapc_lib.classes import (
 )
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.miniature.write import ORACLE
-from iapc_lib.files import Refusal, fingerprint, whole_files
+from iapc_lib.files import Refusal, fingerprint, visible_files
 from iapc_lib.paths import resolve
 
 ID_TABLES = {
@@ -315,7 +315,7 @@ def _camvid(root: Path, split: str, sequences: tuple[str, ...]) -> list[Record]:
 
 
 def _found(root: Path, folder: str, pattern: str, layout: str) -> list[Path]:
-    paths = whole_files(root / folder, pattern)
+    paths = visible_files(root / folder, pattern)
     if not paths:
         what = f"no image matches {pattern}" if (root / folder).is_dir() else "no such folder"
         help = HOW_TO_GET[layout].replace("ROOT", str(root))

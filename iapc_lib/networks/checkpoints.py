@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from iapc_lib.classes import CLASS_SETS, ClassSet
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import Evaluation
-from iapc_lib.files import FileError, atomic_path, file_hash, read_json, whole_files, write_json
+from iapc_lib.files import FileError, atomic_path, file_hash, read_json, visible_files, write_json
 from iapc_lib.machine.device import Machine
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.method.settings import Model, Section, Size
@@ -60,7 +60,7 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
         CheckpointError: missing, damaged, dangerous, or of another architecture; says which.
     """
     if path.is_dir():
-        there = ", ".join(found.name for found in whole_files(path, "*.safetensors"))
+        there = ", ".join(found.name for found in visible_files(path, "*.safetensors"))
         raise CheckpointError(
             f"{path}: is a folder; name a network in it: {there or 'it has none'}"
         )

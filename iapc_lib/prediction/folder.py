@@ -23,7 +23,7 @@ from iapc_lib.files import (
     atomic_path,
     only_writer,
     read_json,
-    whole_files,
+    visible_files,
     write_json,
     writing,
 )
@@ -190,7 +190,7 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
             )
         return
     with writing(out):
-        if whole_files(out, "*"):
+        if visible_files(out, "*"):
             raise FileError(f"{out}: is not empty and holds no predictions; name another folder")
         write_json(description, record)
 

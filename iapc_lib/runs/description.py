@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iapc_lib.config.presets import default_values, dotted, preset_path
-from iapc_lib.files import FileError, fingerprint, read_json, whole_files
+from iapc_lib.files import FileError, fingerprint, read_json, visible_files
 from iapc_lib.runs.records import (
     NOT_PROVENANCE,
     Results,
@@ -49,7 +49,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
     config, origin = run["config"], run.get("origin")
     records = {
         path.stem: _read(path, StageRecord, problems)
-        for path in whole_files(folder / "stages", "*.json")
+        for path in visible_files(folder / "stages", "*.json")
     }
     stages = [
         _stage(name, record)
@@ -72,7 +72,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
         "stages": stages,
         "notebooks": list(_notebooks(folder, records, problems)),
         "continued_from": run.get("continued_from") or {},
-        "unfinished": [path.stem for path in whole_files(folder / "states", "*.pt")],
+        "unfinished": [path.stem for path in visible_files(folder / "states", "*.pt")],
         "scores": scores,
         "unlabelled": found.get("unlabelled") or {},
         "problems": problems,
@@ -166,7 +166,7 @@ def _distinct(stages: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 def _notebooks(
     folder: Path, records: Mapping[str, Mapping[str, Any]], problems: list[str]
 ) -> Iterator[dict[str, Any]]:
-    for path in whole_files(folder / "notebooks", "*.ipynb"):
+    for path in visible_files(folder / "notebooks", "*.ipynb"):
         try:
             error = notebook_error(path)
         except FileError as damaged:

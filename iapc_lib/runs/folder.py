@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import RECORD, dotted, load_config, load_with_origin, with_defaults
 from iapc_lib.config.run_config import RunConfig
-from iapc_lib.files import file_hash, only_writer, whole_files, write_json
+from iapc_lib.files import file_hash, only_writer, visible_files, write_json
 from iapc_lib.machine.device import Machine, prepare_machine
 from iapc_lib.machine.memory import PeakMemory
 from iapc_lib.paths import project_root, resolve
@@ -161,9 +161,9 @@ class Run:
         if not any(map(self._changed, stage_records(self.folder).values())):
             return
         with self.lock():
-            for path in whole_files(self.path("stages"), "*.json"):
+            for path in visible_files(self.path("stages"), "*.json"):
                 self._forget_if_changed(path)
-            for path in whole_files(self.path("stages"), "notebook_*.json"):
+            for path in visible_files(self.path("stages"), "notebook_*.json"):
                 path.unlink()
 
     @contextmanager
@@ -248,7 +248,7 @@ def open_run(
                 f"{folder}: was made with other parameters ({'; '.join(changes)}); "
                 "choose another folder with `out` (--out), or delete it"
             )
-    elif any(not path.is_dir() for path in whole_files(folder, "**/*")):
+    elif any(not path.is_dir() for path in visible_files(folder, "**/*")):
         if not _made_by(folder, described):
             raise RunFolderError(
                 f"{folder}: is not empty and no run folder (it has no run.json); choose another one"

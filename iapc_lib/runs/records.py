@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import read_record
-from iapc_lib.files import FileError, read_json, whole_files
+from iapc_lib.files import FileError, read_json, visible_files
 
 RUN_FORMAT = 1
 """Of `run.json`."""
@@ -94,7 +94,7 @@ def stage_records(folder: Path) -> dict[str, StageRecord]:
     Raises:
         FileError: one of them is damaged; names file and field.
     """
-    paths = whole_files(folder / "stages", "*.json")
+    paths = visible_files(folder / "stages", "*.json")
     return {path.stem: read_stage(path) for path in paths}
 
 

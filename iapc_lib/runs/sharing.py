@@ -10,7 +10,7 @@ from pathlib import Path
 
 from iapc_lib.config.presets import RECORD
 from iapc_lib.config.run_config import SHARED_FIELDS
-from iapc_lib.files import atomic_path, whole_files, write_json
+from iapc_lib.files import atomic_path, visible_files, write_json
 from iapc_lib.runs.folder import Run, read_run
 from iapc_lib.runs.records import RunFolderError, read_run_record, read_stage
 
@@ -64,7 +64,7 @@ def reuse_stages(run: Run, base: Run, unfinished: bool = False) -> list[str]:
             made = read_stage(record)
             write_json(mine, {**made, "taken_from": os.path.relpath(base.folder, run.folder)})
             taken.append(stage)
-        states = whole_files(base.path("states"), "*.pt") if unfinished else []
+        states = visible_files(base.path("states"), "*.pt") if unfinished else []
         states = [state for state in states if not run.path("states", state.name).exists()]
         if states:
             # Written first: what goes on from there is not made by this run's parameters alone.
@@ -90,7 +90,7 @@ def sibling_run(run: Run) -> Run | None:
 
 def _link(source: Path, target: Path) -> None:
     if source.is_dir():
-        for path in whole_files(source, "**/*"):
+        for path in visible_files(source, "**/*"):
             if path.is_file():
                 _link(path, target / path.relative_to(source))
         return

@@ -12,9 +12,9 @@ from pydantic import AfterValidator, Field
 
 from iapc_lib.config.errors import ConfigError, checked
 from iapc_lib.config.presets import dotted, load_config, read_variant, variant_path
-from iapc_lib.config.reading import read_yaml
 from iapc_lib.config.run_config import SHARED_FIELDS
 from iapc_lib.config.sections import PathText
+from iapc_lib.config.yaml_text import read_yaml
 from iapc_lib.method.settings import Count, Section, Seed
 from iapc_lib.paths import resolve, shown_path
 

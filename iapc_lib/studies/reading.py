@@ -13,7 +13,7 @@ import pandas as pd
 
 from iapc_lib.config.presets import read_variant, with_defaults
 from iapc_lib.config.run_config import SHARED_FIELDS
-from iapc_lib.files import FileError, fingerprint, read_json, whole_files
+from iapc_lib.files import FileError, fingerprint, read_json, visible_files
 from iapc_lib.paths import resolve
 from iapc_lib.rows import ORDER, UNTRAINED, title_of
 from iapc_lib.runs.records import RESULTS_FORMAT, notebook_error
@@ -250,7 +250,9 @@ def _unfinished(
             continue
         error = _notebook_error(run)
         is_base = run.name in bases or any(run.parent.glob(f"{run.name}-*/run.json"))
-        done = sorted(whole_files(run / "stages", "*.json"), key=lambda path: path.stat().st_mtime)
+        done = sorted(
+            visible_files(run / "stages", "*.json"), key=lambda path: path.stat().st_mtime
+        )
         done = [path.stem for path in done if not path.stem.startswith("notebook_")]
         if error:
             found.append((run.relative_to(folder).as_posix(), "failed", error))
@@ -272,7 +274,7 @@ def _unfinished(
 def _notebook_error(run: Path) -> str | None:
     """Notebook, name and first line of the last error in a run's executed notebooks."""
     last = None
-    for path in whole_files(run / "notebooks", "*.ipynb"):
+    for path in visible_files(run / "notebooks", "*.ipynb"):
         try:
             error = notebook_error(path)
         except FileError:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from iapc_lib.config.errors import ConfigError
-from iapc_lib.config.reading import parse_value, read_yaml
+from iapc_lib.config.yaml_text import parse_value, read_yaml
 from iapc_lib.data.images import read_image, read_label, read_train_ids
 from iapc_lib.data.layouts import DataError, Record
 from iapc_lib.data.miniature.write import encode_png16

@@ -66,7 +66,7 @@ def made(folder: Path, overrides: dict[str, Any]) -> tuple[dict[str, Any], dict[
     """Scores and networks of the run in a folder."""
     run = open_run(PRESETS / "mini_gta5.yaml", folder, 0, overrides)
     scores = results.run_results(run)["scores"]
-    networks = files.whole_files(folder, "*.safetensors")
+    networks = files.visible_files(folder, "*.safetensors")
     return scores, {path.name: path.read_bytes() for path in networks}
 
 
