@@ -4,6 +4,7 @@ Every field has a sentence. Sizes are `(height, width)` in pixels.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -46,11 +47,14 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_it_was_meant(cls, value: Any, info: ValidationInfo) -> Any:
-        """`true` is no 1, and digits may be a name."""
+        """`true` and "1" are no 1, and digits may be a name."""
         allowed = set(_kinds(cls.model_fields[info.field_name].annotation))
         items = value if isinstance(value, list | tuple) else [value]
         if not allowed & {bool, Any} and any(isinstance(item, bool) for item in items):
             raise ValueError("true and false are for switches alone")
+        texts = any(kind in (str, Path, Any) or isinstance(kind, str) for kind in allowed)
+        if not texts and any(isinstance(item, str) and item.isdigit() for item in items):
+            raise ValueError("a text, where numbers belong: write them without quotation marks")
         return str(value) if str in allowed and type(value) is int else value
 
 

@@ -141,6 +141,7 @@ DESCRIPTIONS = {
     "another hash": {"sha256": "0" * 64},
     "a hash of a number": {"sha256": 5},
     "a size of text": {"image_size": "large"},
+    "a size of quoted numbers": {"image_size": ["64", "128"]},
     "a giant size": {"image_size": [10**9, 10**9]},
     "a size of zero": {"image_size": [0, 0]},
 }
