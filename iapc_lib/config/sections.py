@@ -203,6 +203,8 @@ class Hardware(Section):
     """Where tensors live."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the networks' forward passes; losses are float32 always."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Of the CPU, for one operation; none: a thread a core, or what OMP_NUM_THREADS says."""
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Processes that load images."""
     cache: PathText | None = None

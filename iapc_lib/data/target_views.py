@@ -81,14 +81,20 @@ def target_views(
     )
     cropped = TargetViews(
         plain[plain_crop],
-        np.asarray(rescaled)[crop],
-        np.asarray(augmented)[crop],
+        _cut(rescaled, crop),
+        _cut(augmented, crop),
         plain_label[plain_crop],
         label[crop],
     )
     if rng.random() < 0.5:
         cropped = TargetViews(*(array[:, ::-1] for array in cropped))
     return cropped
+
+
+def _cut(image: Image.Image, crop: tuple[slice, slice]) -> np.ndarray:
+    """(h, w, 3) uint8: a crop (rows, columns); the whole image is never copied."""
+    rows, columns = crop
+    return np.asarray(image.crop((columns.start, rows.start, columns.stop, rows.stop)))
 
 
 def _same_place(place: slice, scaled: int, full: int) -> slice:

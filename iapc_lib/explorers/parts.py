@@ -7,16 +7,14 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from PIL import ImageDraw
+from PIL import ImageColor, ImageDraw
 
 from iapc_lib.classes import IGNORE, NAMES, PALETTE
 from iapc_lib.figures import charts
 
-BLUE, ORANGE = (
-    tuple(round(255 * channel) for channel in color) for color in (charts.RIGHT, charts.WRONG)
-)
+BLUE, ORANGE = (ImageColor.getrgb(color) for color in (charts.RIGHT, charts.WRONG))
 """RGB of pixels that are right or agree, and of the others, as in `figures`."""
-COLORS = charts.COLORS.as_hex()
+COLORS = charts.COLORS
 """Of curves, as in `figures`."""
 FINE = 3
 """Planes are drawn this many times larger, then reduced: smooth dots and lines."""

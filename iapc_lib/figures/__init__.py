@@ -3,7 +3,12 @@
 `panels` shows images, label maps and scalar maps side by side; `charts` shows one run's scores,
 curves and distributions; `studies` shows many runs; `method_map` draws the method on one page.
 Class colours are those of Cityscapes; everything else uses a colour-blind palette.
+`iapc.mplstyle` says how all of them look.
 """
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
 
 from iapc_lib.figures.charts import (
     agreement_by_class,
@@ -32,3 +37,5 @@ from iapc_lib.figures.panels import (
     save_figure,
 )
 from iapc_lib.figures.studies import ablation_chart, class_change_map, difference_chart, miou_bars
+
+plt.style.use(Path(__file__).with_name("iapc.mplstyle"))

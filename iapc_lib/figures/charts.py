@@ -6,19 +6,18 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from iapc_lib.method.objective import TERMS
 
-COLORS = sns.color_palette("colorblind")
+COLORS = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"]
+COLORS += ["#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
+"""seaborn's palette `colorblind`; seaborn itself takes a second, and is imported where it draws."""
 RIGHT, WRONG = COLORS[0], COLORS[1]
 
 
 def _axes(width: float = 7.0, height: float = 3.2) -> plt.Axes:
-    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
-    sns.despine(figure)
-    return axes
+    return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
 def bars_by_class(table: pd.DataFrame, label: str, log: bool = False) -> Figure:
@@ -81,7 +80,6 @@ def color_histograms(pixels: Mapping[str, np.ndarray]) -> Figure:
         axes.set(xlabel=f"{name} (grey levels)", xlim=(0, 255))
     grid[0].set_ylabel("density")
     grid[0].legend(frameon=False, fontsize=8)
-    sns.despine(figure)
     return figure
 
 
@@ -92,6 +90,8 @@ def confusion_map(confusion: np.ndarray, names: Sequence[str]) -> Figure:
         confusion: (K, K) counts, rows are the truth.
         names: of the K classes.
     """
+    import seaborn as sns
+
     with np.errstate(invalid="ignore"):
         shares = 100 * confusion / confusion.sum(axis=1, keepdims=True)
     figure, axes = plt.subplots(figsize=(7.2, 6.2), layout="constrained")
@@ -142,7 +142,6 @@ def loss_terms(history: Sequence[Mapping[str, Any]], window: int = 20) -> Figure
     right.plot(means["agreement"], color=COLORS[1], label="agreement of prototype and pseudo-label")
     right.set(xlabel="step", ylim=(0, 1))
     right.legend(**beneath)
-    sns.despine(figure)
     return figure
 
 
@@ -151,6 +150,8 @@ def gradient_norms(norms: pd.DataFrame) -> Figure:
 
     Colours are logarithmic; cells without a gradient stay empty.
     """
+    import seaborn as sns
+
     axes = _axes(8, 0.45 * len(norms) + 0.8)
     darkness = np.log10(norms.where(norms > 0))
     sns.heatmap(
@@ -170,6 +171,8 @@ def dots_by_class(table: pd.DataFrame, label: str, limits: tuple[float, float]) 
         label: of the value, for the axis.
         limits: of the axis; dots beyond it are not shown.
     """
+    import seaborn as sns
+
     long = (
         table.T.rename_axis("class").reset_index().melt("class", var_name="row", value_name="value")
     )

@@ -5,7 +5,6 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from iapc_lib.figures.charts import COLORS
@@ -30,7 +29,7 @@ def _panels(table: pd.DataFrame, titles: list[str]) -> tuple[Figure, dict[str, p
         axes.grid(axis="x", color="0.9")
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
-    sns.despine(figure, left=True)
+        axes.spines["left"].set_visible(False)
     for axes, scenario in zip(grid.flat, scenarios, strict=False):
         axes.set_title(scenario, fontsize=10)
     return figure, dict(zip(scenarios, grid.flat, strict=False))
@@ -50,7 +49,6 @@ def miou_bars(means: pd.DataFrame) -> Figure:
         for name in ("mean", "std")
     )
     figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
-    sns.despine(figure)
     mean.plot.bar(ax=axes, yerr=std, color=COLORS, capsize=3, rot=0)
     axes.set(ylabel="mIoU on val (%)", xlabel="")
     axes.set_xticklabels([textwrap.fill(title, 14) for title in titles])
@@ -140,6 +138,8 @@ def class_change_map(changes: pd.DataFrame) -> Figure:
         changes: of `tables.class_changes`. Classes that never occur in a scenario, and rows
             without a pair, are left out.
     """
+    import seaborn as sns
+
     changes = changes[changes.drop(columns="title").notna().any(axis=1)]
     scenarios = changes.index.get_level_values("scenario").unique()
     heights = [len(changes.loc[name]) for name in scenarios]

@@ -78,6 +78,18 @@ class Machine:
             return torch.cuda.get_device_name(self.device)
         return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
+    @property
+    def busy(self) -> str | None:
+        """Why the CPU may be slow now, and what helps; None where it is idle enough."""
+        threads, cores, (load, *_) = torch.get_num_threads(), os.cpu_count(), os.getloadavg()
+        if self.device.type == "cuda" or threads == 1 or load < cores - threads + 1:
+            return None
+        return (
+            f"{threads} threads on {cores} cores that others keep busy (load {load:.1f}): threads "
+            "wait for one another at every operation, and fewer may be several times faster: "
+            "hardware.threads=1"
+        )
+
     def forward(self, network: nn.Module, images: Tensor) -> Prediction:
         """uint8 RGB images (N, 3, H, W) through a network; logits and features in full precision."""
         weights = next(network.parameters())
@@ -128,6 +140,8 @@ def prepare_machine(config: HardwareConfig) -> Machine:
     """
     # cuBLAS repeats its sums in one order only with a fixed work space.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("hardware.device is 'cuda', but torch finds no GPU; allowed: auto, cpu")
     use_cuda = config.device != "cpu" and torch.cuda.is_available()

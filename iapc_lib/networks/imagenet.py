@@ -4,12 +4,6 @@ from http.client import HTTPException
 from pathlib import Path
 
 import torch
-from torchvision.models import (
-    MobileNet_V2_Weights,
-    ResNet50_Weights,
-    ResNet101_Weights,
-    ResNet152_Weights,
-)
 
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.files import atomic_path
@@ -39,7 +33,9 @@ def imagenet_file(config: RunConfig) -> Path | None:
             f"torchvision has no ResNet with layers {list(config.model.layers)}: set "
             "source_training.imagenet_weights to null or to a file"
         )
-    url = TORCHVISION_WEIGHTS[kind].url
+    import torchvision  # takes two seconds
+
+    url = getattr(torchvision.models, TORCHVISION_WEIGHTS[kind]).IMAGENET1K_V1.url
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if not path.is_file():
         digest = path.stem.rpartition("-")[2]
@@ -56,12 +52,12 @@ def imagenet_file(config: RunConfig) -> Path | None:
 
 
 TORCHVISION_WEIGHTS = {
-    (3, 4, 6, 3): ResNet50_Weights.IMAGENET1K_V1,
-    (3, 4, 23, 3): ResNet101_Weights.IMAGENET1K_V1,
-    (3, 8, 36, 3): ResNet152_Weights.IMAGENET1K_V1,
-    "mobilenet_v2": MobileNet_V2_Weights.IMAGENET1K_V1,
+    (3, 4, 6, 3): "ResNet50_Weights",
+    (3, 4, 23, 3): "ResNet101_Weights",
+    (3, 8, 36, 3): "ResNet152_Weights",
+    "mobilenet_v2": "MobileNet_V2_Weights",
 }
-"""torchvision's weights by the number of blocks in the ResNet's four layers, or by the body."""
+"""torchvision's names of weights by the number of blocks in the ResNet's four layers, or by body."""
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of torchvision's inputs, in R, G, B, for images within 0..1."""

@@ -1,5 +1,6 @@
 """A network that is ready to be used: with what its channels stand for, and what computes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,25 @@ from torch import Tensor
 from iapc_lib.classes import ClassSet
 from iapc_lib.machine.device import Machine
 from iapc_lib.method.deeplab import DeepLabV2, Prediction, upsample
+
+
+def probabilities(
+    logits_of: Callable[[Tensor], Tensor], images: Tensor, flip: bool = False
+) -> Tensor:
+    """Soft-max maps of images, added to those of their mirror images where `flip` is set.
+
+    Args:
+        logits_of: images (N, 3, H, W) -> logits (N, K, h, w).
+        images: (N, 3, H, W) uint8 RGB.
+        flip: whether the mirror images count, too, mirrored back.
+
+    Returns:
+        (N, K, h, w) float; sums to one over the classes, or to two.
+    """
+    maps = logits_of(images).softmax(dim=1)
+    if flip:
+        maps += logits_of(images.flip(-1)).softmax(dim=1).flip(-1)
+    return maps
 
 
 @dataclass(frozen=True)

@@ -295,6 +295,8 @@ def _check_machine(config: RunConfig, folder: Path, found: Check) -> None:
         return
     precision = "bfloat16 (losses float32)" if machine.autocast else "float32"
     found.machine.append(("device", f"{machine.description}, {precision}"))
+    if machine.busy:
+        found.notes.append(machine.busy)
 
     _check_shared_memory(config, found)
     weights, graph = step_bytes(config, machine)

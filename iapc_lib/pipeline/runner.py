@@ -112,6 +112,8 @@ def run_notebooks(
         if taken_from:
             reuse_stages(run, taken_from, unfinished=continue_from is not None)
         preflight(run)
+        if run.machine.busy:
+            tqdm.write(run.machine.busy)
         names = NOTEBOOKS[: NOTEBOOKS.index(until or NOTEBOOKS[-1]) + 1]
         parameters = {
             "config": config.model_dump(mode="json"),

@@ -7,6 +7,7 @@ still too large for one forward goes through overlapping windows. Labels have th
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from iapc_lib.classes import ClassSet
 from iapc_lib.data.images import resize_image, size_like, to_tensor
 from iapc_lib.method.deeplab import upsample
-from iapc_lib.networks.ready import ReadyNetwork
+from iapc_lib.networks.ready import ReadyNetwork, probabilities
 
 WINDOW = 1025
 """Side of a window in pixels. One more than a multiple of 8, the network's stride: windows whose
@@ -93,13 +94,10 @@ def class_maps(
     """Logits, or averaged soft-max maps, (N, K, h, w) at the resolution of the first scale."""
     if not settings.averages:
         return windowed_logits(ready, inputs[0])
-    total, size = 0, None
+    total = None
     for images in inputs:
-        for flip in (False, True)[: 1 + settings.flip]:
-            logits = windowed_logits(ready, images.flip(-1) if flip else images)
-            maps = (logits.flip(-1) if flip else logits).softmax(dim=1)
-            size = size or maps.shape[-2:]
-            total = total + upsample(maps, size)
+        maps = probabilities(partial(windowed_logits, ready), images, settings.flip)
+        total = maps if total is None else total + upsample(maps, total.shape[-2:])
     return total / (len(inputs) * (1 + settings.flip))
 
 

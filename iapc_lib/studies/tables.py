@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from scipy import stats
 
 from iapc_lib.evaluation.tables import PUBLISHED
 from iapc_lib.files import atomic_path
@@ -54,6 +53,8 @@ def paired_differences(
     differences = _differences(rows, [value], reference)
     grouped = differences.groupby(GROUP, sort=False)
     pairs = grouped[value].count()
+    from scipy import stats  # takes a second
+
     half = grouped[value].sem() * stats.t.ppf(
         0.5 + confidence / 2, (pairs - 1).where(pairs > 1).to_numpy(float)
     )

@@ -23,6 +23,22 @@ from iapc_lib.training.loop import Training, train
 from iapc_lib.training.monitor import Monitor
 from iapc_lib.training.saved_state import restore_optimizer
 
+STATISTICS_REMEMBER = 100
+"""Updates. The two forwards of each leave 0.9 * 0.9 of BatchNorm's running statistics, so that what
+came before as many weighs 0.81^100 = 7e-10, a hundredth of what float32 resolves."""
+
+
+def statistics_count(step: int, steps: int, look_every: int) -> bool:
+    """Whether a step's part in the running statistics is still there when they are next read.
+
+    Args:
+        step: of the update.
+        steps: of the training; its end reads them.
+        look_every: steps; so does a look before every so many.
+    """
+    next_reading = min((step // look_every + 1) * look_every, steps)
+    return next_reading - step <= STATISTICS_REMEMBER
+
 
 class Adaptation:
     """What a stopped adaptation needs to go on.
@@ -74,8 +90,17 @@ def update(
     batch: Mapping[str, Tensor],
     config: RunConfig,
     forward: Forward,
+    count: bool = True,
 ) -> dict[str, Tensor]:
     """One update of a row, the published method's or a baseline's.
+
+    Args:
+        row: of the results.
+        state: is changed.
+        batch: of `ViewsDataset`, on the device.
+        config: of the run.
+        forward: runs a network on images.
+        count: whether the step's BatchNorm statistics do, see `clean_forward`.
 
     Returns:
         Detached scalars: `loss` and, of the published method, its weighted terms, `importance` and
@@ -86,10 +111,17 @@ def update(
         loss = BASELINES[row.update](networks, batch, config, forward)
         descend(optimizer, loss)
         if config.fidelity.clean_forward:
-            clean_forward(networks.student, batch["clean"], forward)
+            clean_forward(networks.student, batch["clean"], forward, count)
         return {"loss": loss.detach()}
     made = adaptation_step(
-        networks, optimizer, batch, state.absence, config.step_settings, forward, state.prototypes
+        networks,
+        optimizer,
+        batch,
+        state.absence,
+        config.step_settings,
+        forward,
+        state.prototypes,
+        count,
     )
     state.absence, state.prototypes = made.terms.absence, made.prototypes
     return made.terms.numbers
@@ -148,12 +180,16 @@ def adapt(
         if row.memory and state.prototypes is None:
             state.prototypes = initial_prototypes(state.networks.memory, records, config, machine)
 
+    def update_on(batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        count = statistics_count(step, config.adaptation.steps, look_every)
+        return update(row, state, batch, config, machine.forward, count)
+
     history = train(
         run,
         training,
         state,
         views,
-        lambda batch: update(row, state, batch, config, machine.forward),
+        update_on,
         begin=start_prototypes,
         look=monitor and (lambda step: monitor.look(step, state.networks)),
         look_every=look_every,

@@ -57,7 +57,7 @@ def train(
     training: Training,
     state: TrainingState,
     dataset: Dataset,
-    update: Callable[[dict[str, Tensor]], Mapping[str, Tensor]],
+    update: Callable[[dict[str, Tensor], int], Mapping[str, Tensor]],
     *,
     begin: Callable[[], None] | None = None,
     look: Look | None = None,
@@ -71,7 +71,7 @@ def train(
         state: is changed; saved now and then.
         dataset: item `position` is what the training sees there, a mapping of tensors; position
             is step * batch size + place in the batch.
-        update: one update on a batch on the device; returns `loss` first, then what else is to be
+        update: one update on a batch on the device, at a step; returns `loss` first, then what else is to be
             remembered of the step, all detached scalars.
         begin: called once the state is restored, before the first update.
         look: called every `look_every` steps, before the update, and at the end.
@@ -121,7 +121,7 @@ def train(
                     look_at(step)
                 stall.phase(step, "computing")
                 body_rate, head_rate = set_learning_rate(state.optimizer, wanted.optimizer, step)
-                numbers = _one_transfer(update(run.machine.to_device(batch)))
+                numbers = _one_transfer(update(run.machine.to_device(batch), step))
                 if broken := [f"{n} = {v}" for n, v in numbers.items() if not math.isfinite(v)]:
                     raise saved.diverged(step, ", ".join(broken))
                 rates = {"learning_rate": body_rate, "learning_rate_head": head_rate}

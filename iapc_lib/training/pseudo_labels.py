@@ -19,7 +19,7 @@ from iapc_lib.data.images import read_original, resize_image, to_tensor, write_t
 from iapc_lib.data.layouts import Record, label_name
 from iapc_lib.files import atomic_path
 from iapc_lib.method.deeplab import upsample
-from iapc_lib.networks.ready import ReadyNetwork
+from iapc_lib.networks.ready import ReadyNetwork, probabilities
 
 
 def summed_probabilities(
@@ -39,13 +39,11 @@ def summed_probabilities(
     Returns:
         (N, K, H, W) float; sums to the number of maps (6 as published) over the classes.
     """
-    total = 0
+    total = None
     for images in scaled_images:
-        maps = ready.forward(images).logits.softmax(dim=1)
-        total = total + upsample(maps, size)
-        if flip:
-            mirrored = ready.forward(images.flip(-1)).logits.flip(-1)
-            total = total + upsample(mirrored.softmax(dim=1), size)
+        maps = probabilities(lambda batch: ready.forward(batch).logits, images, flip)
+        at_full_size = upsample(maps, size)
+        total = at_full_size if total is None else total.add_(at_full_size)
     return total
 
 

@@ -103,7 +103,7 @@ def train_source(run: Run, records: Sequence[Record]) -> tuple[DeepLabV2, list[d
             weights = frequency_weights(records, config.class_set, settings.class_weight_power)
             weight = weights.to(machine.device)
 
-    def update(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def update(batch: dict[str, Tensor], _: int) -> dict[str, Tensor]:
         logits = machine.forward(state.network, batch["image"]).logits
         loss = mean_cross_entropy(logits, batch["label"], weight)
         descend(state.optimizer, loss)

@@ -103,6 +103,7 @@ def test_a_size_is_two_sides_that_a_machine_can_hold(key: str, text: str):
         ("hardware.device=tpu", "hardware.device"),
         ("hardware.precision=float16", "hardware.precision"),
         ("hardware.workers=100000", "hardware.workers"),
+        ("hardware.threads=0", "hardware.threads"),
         ("source.layout=kitti", "source.layout"),
         ("target.layout=gta5", "target.layout"),
         ("target.dev_every=1", "target.dev_every"),
