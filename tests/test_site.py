@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 import iapc_lib
 from iapc_lib import figures
-from iapc_lib.figures.method_map import LOSSES
+from iapc_lib.figures.method_map import LOSSES, PARTS, WORDS
 from tests.conftest import PROJECT
 
 pytest.importorskip("myst_parser", reason="the site needs the packages of the dev extra")
@@ -173,9 +173,9 @@ def test_markdown_tables_of_docstrings_reach_the_reference_as_tables(conf):
     assert lines[-1] == "Returns."
 
 
-@pytest.fixture
-def drawn_map():
-    figure = figures.method_map()
+@pytest.fixture(params=["page", "head"])
+def drawn_map(request):
+    figure = figures.method_map() if request.param == "page" else figures.small_map()
     figure.canvas.draw()
     yield figure
     plt.close(figure)
@@ -184,7 +184,7 @@ def drawn_map():
 def test_method_map_has_no_overlapping_or_cut_off_texts(drawn_map):
     texts = [t for t in drawn_map.findobj(Text) if t.get_visible() and t.get_text().strip()]
     boxes = {t.get_text(): t.get_window_extent() for t in texts}
-    assert len(boxes) > 30
+    assert len(boxes) > 20
     page = drawn_map.bbox
     for text, box in boxes.items():
         assert page.x0 < box.x0 and box.x1 < page.x1 and page.y0 < box.y0 and box.y1 < page.y1, text
@@ -237,8 +237,21 @@ def test_method_map_marks_what_the_losses_really_take():
         assert reached == [loss.gradient == "prediction", loss.gradient == "similarity"]
 
 
-def test_the_committed_map_is_what_the_code_draws(drawn_map, tmp_path):
-    drawn_map.savefig(tmp_path / "map.png", dpi=160)
+def test_each_part_of_the_small_map_lights_something_and_a_dropped_loss_is_crossed_out():
+    def lit_texts(figure):
+        (axes,) = figure.axes
+        plt.close(figure)
+        return {text.get_text() for text in axes.texts if text.get_color() == WORDS}
+
+    everything = lit_texts(figures.small_map())
+    parts = {part: lit_texts(figures.small_map(part)) for part in PARTS}
+    assert all(texts and texts < everything for texts in parts.values())
+    assert everything == set.union(*parts.values())
+    assert everything - lit_texts(figures.small_map(None, ["L_{PE}"])) >= {"$L_{PE}$"}
+
+
+def test_the_committed_map_is_what_the_code_draws(tmp_path):
+    figures.method_map().savefig(tmp_path / "map.png", dpi=160)
     made, committed = imread(tmp_path / "map.png"), imread(DOCS / "method_map.png")
     assert made.shape == committed.shape, "draw it anew: figures.method_map().savefig(..., dpi=160)"
     assert np.abs(made - committed).mean() < 0.01

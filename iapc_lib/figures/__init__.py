@@ -24,7 +24,7 @@ from iapc_lib.figures.charts import (
     reliability,
     training_curve,
 )
-from iapc_lib.figures.method_map import method_map
+from iapc_lib.figures.method_map import method_map, small_map
 from iapc_lib.figures.panels import (
     Panel,
     class_legend,

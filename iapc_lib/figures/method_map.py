@@ -1,9 +1,11 @@
 """The map of the method: which network sees which view, and which loss needs what.
 
 Read from top to bottom: views of a target image, networks, what they give, what becomes of it,
-and a table that says which loss takes it, as a constant or with a gradient (method.md, 4).
+and a table that says which loss takes it, as a constant or with a gradient (method.md, 4). The
+notebooks open with a small one, in which their own part is lit.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -14,18 +16,13 @@ from matplotlib.patches import FancyBboxPatch
 from iapc_lib.figures.charts import COLORS
 from iapc_lib.method.settings import Losses
 
-SOURCE, STUDENT, MEMORY = COLORS[0], COLORS[1], COLORS[2]
-PLAIN = (0.55, 0.55, 0.55)
-
-WIDTH, HEIGHT = 8.6, 9.45  # inches; the axes have the same units
-COLUMNS = {"label": 2.45, "importance": 3.8, "prediction": 5.15, "similarity": 6.5, "nearest": 7.85}
+SOURCE, STUDENT, MEMORY, BOTH, UNLIT = *COLORS[:3], "0.45", "0.8"
+WORDS, FADED = "0.1", "0.65"
 BOX_WIDTH = 1.2
-VIEWS, NETWORKS, OUTPUTS, SIGNALS = 8.9, 7.65, 6.35, 5.05  # heights of the rows of boxes
-FIRST_LOSS, LOSS_STEP = 3.95, 0.56
 
 MARKS = {
-    "constant": dict(markersize=9, color="white", markeredgecolor="0.2", markeredgewidth=1.6),
-    "gradient": dict(markersize=10, color=STUDENT, markeredgecolor="0.2", markeredgewidth=1.2),
+    "constant": dict(marker="o", markersize=9, color="white", markeredgewidth=1.6),
+    "gradient": dict(marker="D", markersize=10, color=STUDENT, markeredgewidth=1.2),
 }
 
 
@@ -65,114 +62,252 @@ LOSSES = (
     Loss("L_{IM}", "entropy", (), "prediction", WEIGHTS.information_maximization),
 )
 
+PARTS = {
+    "data": {"views"},
+    "source network": {"source"},
+    "pseudo-labels": {"label"},
+    "importance": {"importance", "L_{IA}"},
+    "prototypes": {"memory", "similarity", "nearest", "L_{PE}", "L_{PS1}", "L_{PS2}"},
+    "student": {"student", "L_{IM}"},
+}
+"""What is lit of the small map, by the notebook's part; one that is not here lights all."""
+
+
+class _Map:
+    """Boxes, arrows and the table, in inches; what is not lit is grey.
+
+    Args:
+        size: (width, height).
+        columns: place of the middle of every column.
+        lit: names of what is lit; None lights all.
+    """
+
+    def __init__(
+        self,
+        size: tuple[float, float],
+        columns: dict[str, float],
+        lit: Collection[str] | None = None,
+    ):
+        self.columns, self.lit = columns, lit
+        self.figure = plt.figure(figsize=size)
+        self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, size[0]), ylim=(0, size[1]))
+        self.axes.set_axis_off()
+
+    def is_lit(self, *names: str) -> bool:
+        return self.lit is None or not self.lit.isdisjoint(names)
+
+    def box(
+        self,
+        columns: str,
+        y: float,
+        text: str,
+        color: str,
+        *names: str,
+        height: float = 0.74,
+        style: str = "solid",
+    ) -> None:
+        """A box over one or several columns, known by its columns and `names`."""
+        xs = [self.columns[column] for column in columns.split()]
+        left, right = min(xs) - BOX_WIDTH / 2, max(xs) + BOX_WIDTH / 2
+        lit = self.is_lit(*names)
+        self.axes.add_patch(
+            FancyBboxPatch(
+                (left, y - height / 2),
+                right - left,
+                height,
+                "round,pad=0,rounding_size=0.08",
+                facecolor=(color, 0.18) if lit else "white",
+                edgecolor=color if lit else UNLIT,
+                linewidth=1.5 if lit else 1.0,
+                linestyle=style,
+            )
+        )
+        words = dict(ha="center", va="center", fontsize=9.5, linespacing=1.3)
+        self.axes.text((left + right) / 2, y, text, color=WORDS if lit else FADED, **words)
+
+    def arrow(
+        self, start: tuple[float, float], end: tuple[float, float], style: str = "solid"
+    ) -> None:
+        """An arrow between two points, (column name or inches, inches)."""
+        ends = [(self.columns.get(x, x), y) for x, y in (start, end)]
+        color = "0.3" if self.lit is None else "0.6"
+        look = dict(arrowstyle="-|>", color=color, linewidth=1.3, linestyle=style)
+        self.axes.annotate("", ends[1], ends[0], arrowprops=look | dict(shrinkA=0, shrinkB=0))
+
+    def row_name(self, y: float, text: str) -> None:
+        self.axes.text(0.12, y, text, fontsize=10, va="center", color="0.25")
+
+    def losses(self, top: float, first: float, step: float, dropped: Collection[str] = ()) -> None:
+        """The table: a row for each term of the objective; dropped ones are crossed out.
+
+        Rows of half an inch have their published weights.
+        """
+        right = max(self.columns.values()) + BOX_WIDTH / 2
+        used = {c for loss in LOSSES for c in (*loss.constants, loss.gradient)}
+        for column in used:
+            x, last = self.columns[column], first - step * (len(LOSSES) - 1)
+            self.axes.plot([x, x], [top, last], color="0.88", linewidth=1, zorder=0)
+        for place, loss in enumerate(LOSSES):
+            y = first - step * place
+            lit = self.is_lit(loss.symbol) and loss.symbol not in dropped
+            words = dict(va="center", color=WORDS if lit else FADED)
+            self.axes.plot([0.12, right], [y - step / 2] * 2, color="0.88", linewidth=1, zorder=0)
+            if step > 0.5:
+                weighted = f"{loss.factor:g} $\\cdot\\ {loss.symbol}$"
+                self.axes.text(0.12, y + 0.11, weighted, fontsize=11.5, **words)
+                self.axes.text(0.12, y - 0.14, loss.words, fontsize=9, **words)
+            else:
+                self.axes.text(0.12, y, f"${loss.symbol}$", fontsize=11.5, **words)
+                self.axes.text(0.6, y, loss.words, fontsize=9, **words)
+            takes = {column: "constant" for column in loss.constants}
+            for column, kind in {**takes, loss.gradient: "gradient"}.items():
+                mark = MARKS[kind] | dict(markeredgecolor="0.2" if lit else UNLIT)
+                if not lit:
+                    mark |= dict(color="white")
+                self.axes.plot(self.columns[column], y, **mark)
+            if loss.symbol in dropped:
+                self.axes.plot([0.12, right], [y, y], color="0.35", linewidth=1.2)
+
 
 def method_map() -> Figure:
-    """The map of the method on one page, for the site, the notebooks and print."""
-    figure = plt.figure(figsize=(WIDTH, HEIGHT))
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, HEIGHT))
-    axes.set_axis_off()
-    _networks(axes)
-    _signals(axes)
-    _losses(axes)
-    _key(axes)
-    return figure
+    """The map of the method on one page, for the site and print."""
+    xs = (2.3, 3.6, 4.9, 6.2, 7.5, 9.5)
+    names = ("label", "importance", "prediction", "similarity", "clean", "nearest")
+    columns = dict(zip(names, xs, strict=True))
+    views, networks, gives, becomes = 8.9, 7.6, 6.25, 4.95
+    drawing = _Map((10.2, 9.4), columns)
+    for y, text in (
+        (views, "view of a\ntarget image"),
+        (networks, "network"),
+        (gives, "gives"),
+        (becomes, "becomes"),
+    ):
+        drawing.row_name(y, text)
 
-
-def _networks(axes: plt.Axes) -> None:
-    """Views, networks and what these give."""
-    _row_name(axes, VIEWS, "view of a\ntarget image")
-    _row_name(axes, NETWORKS, "network")
-    _row_name(axes, OUTPUTS, "gives")
-    views = {
-        "label": ("whole image,\nthree scales,\nmirrored too", SOURCE),
-        "importance": ("rescaled\nview", SOURCE),
-        "prediction": ("augmented:\nrescaled view,\nother colours", STUDENT),
-        "similarity": ("clean view of\nanother image", STUDENT),
-        "nearest": ("plain view", MEMORY),
-    }
-    outputs = {
-        "label": ("summed\nprobabilities,\nmade once", SOURCE),
-        "importance": ("logits", SOURCE),
-        "prediction": ("logits $z$", STUDENT),
-        "similarity": ("features $f$", STUDENT),
-        "nearest": ("prototypes $\\rho$:\nmean feature\nof each class", MEMORY),
-    }
-    for column, (text, color) in views.items():
-        style = "dashed" if "clean" in text else "solid"
-        _box(axes, COLUMNS[column], VIEWS, text, color, style=style)
-        _arrow(axes, (COLUMNS[column], VIEWS - 0.37), (COLUMNS[column], NETWORKS + 0.4), style)
-    for column, (text, color) in outputs.items():
-        _box(axes, COLUMNS[column], OUTPUTS, text, color)
-        _arrow(axes, (COLUMNS[column], NETWORKS - 0.4), (COLUMNS[column], OUTPUTS + 0.37))
-    two = BOX_WIDTH + COLUMNS["importance"] - COLUMNS["label"]
-    source = (COLUMNS["label"] + COLUMNS["importance"]) / 2
-    student = (COLUMNS["prediction"] + COLUMNS["similarity"]) / 2
-    _box(axes, source, NETWORKS, "source network\nnever changes; eval mode", SOURCE, two, 0.8)
-    _box(axes, student, NETWORKS, "student\nlearns; train mode", STUDENT, two, 0.8)
-    _box(
-        axes,
-        COLUMNS["nearest"],
-        NETWORKS,
-        "memory\nfollows slowly;\ntrain mode",
-        MEMORY,
-        BOX_WIDTH,
-        0.8,
+    drawing.box("label", views, "whole image,\nthree scales,\nmirrored too", SOURCE)
+    drawing.box("importance", views, "rescaled\nview", SOURCE)
+    drawing.box(
+        "prediction similarity",
+        views,
+        "augmented view:\nthe rescaled view in other colours",
+        STUDENT,
     )
-    memory_side = COLUMNS["nearest"] - BOX_WIDTH / 2
-    _arrow(axes, (memory_side - 0.15, NETWORKS), (memory_side, NETWORKS))
+    drawing.box("clean", views, "clean view of\nanother image", STUDENT, style="dashed")
+    drawing.box("nearest", views, "plain view", MEMORY)
+    drawing.box("label importance", networks, "source network\nnever changes; eval mode", SOURCE)
+    drawing.box("prediction similarity clean", networks, "student\nlearns; train mode", STUDENT)
+    drawing.box("nearest", networks, "memory\nnetwork;\ntrain mode", MEMORY)
+    drawing.box("label", gives, "summed\nprobabilities,\nmade once", SOURCE)
+    drawing.box("importance", gives, "logits", SOURCE)
+    drawing.box("prediction", gives, "logits $z$", STUDENT)
+    drawing.box("similarity", gives, "features $f$", STUDENT)
+    drawing.box("clean", gives, "BatchNorm\nstatistics,\nno gradient", STUDENT, style="dashed")
+    drawing.box("nearest", gives, "features and\nown labels", MEMORY)
+    drawing.box("label", becomes, "pseudo-label $\\hat{y}$,\nclass weight $w$", SOURCE)
+    drawing.box("importance", becomes, "importance\n$I = 1 - s_2/s_1$", SOURCE)
+    drawing.box("prediction", becomes, "prediction\n$p = $softmax$(z)$", STUDENT)
+    drawing.box("similarity", becomes, "similarity\n$S = \\cos(f, \\rho)$", BOTH)
+    drawing.box("clean", becomes, "prototypes $\\rho$:\nmean feature\nof each class", MEMORY)
+    drawing.box("nearest", becomes, "nearest\nprototype $\\hat{c}$", BOTH)
+
+    half, middle = BOX_WIDTH / 2, (columns["prediction"] + columns["similarity"]) / 2
+    for column in ("label", "importance", "clean", "nearest"):
+        style = "dashed" if column == "clean" else "solid"
+        drawing.arrow((column, views - 0.37), (column, networks + 0.37), style)
+        drawing.arrow((column, networks - 0.37), (column, gives + 0.37), style)
+    drawing.arrow((middle, views - 0.37), (middle, networks + 0.37))
+    for column in ("prediction", "similarity"):
+        drawing.arrow((column, networks - 0.37), (column, gives + 0.37))
+    for column in ("label", "importance", "prediction", "similarity"):
+        drawing.arrow((column, gives - 0.37), (column, becomes + 0.37))
+    drawing.arrow(
+        (columns["nearest"] - half + 0.2, gives - 0.37),
+        (columns["clean"] + half - 0.2, becomes + 0.37),
+    )
+    drawing.arrow((columns["clean"] - half, becomes), (columns["similarity"] + half, becomes))
+    follows = columns["clean"] + half, columns["nearest"] - half
+    drawing.arrow((follows[0], networks + 0.12), (follows[1], networks + 0.12))
+    drawing.arrow((follows[0], gives), (follows[1], networks - 0.25), "dashed")
+    for x, y, text in ((8.5, networks + 0.38, "moving\naverage"), (8.59, gives + 0.26, "copied")):
+        drawing.axes.text(x, y, text, fontsize=9, ha="center", va="center", color="0.3")
+    _nearest(drawing, becomes)
+    drawing.losses(becomes - 0.37, 3.85, 0.56)
+    _key(drawing.axes)
+    return drawing.figure
 
 
-def _signals(axes: plt.Axes) -> None:
-    """What the losses take: one box above each column of the table."""
-    _row_name(axes, SIGNALS, "becomes")
-    texts = {
-        "label": ("pseudo-label $\\hat{y}$,\nclass weight $w$", SOURCE),
-        "importance": ("importance\n$I = 1 - s_2/s_1$", SOURCE),
-        "prediction": ("prediction\n$p = $softmax$(z)$", STUDENT),
-        "similarity": ("similarity\n$S = \\cos(f, \\rho)$", PLAIN),
-        "nearest": ("nearest\nprototype $\\hat{c}$", PLAIN),
-    }
-    for column, (text, color) in texts.items():
-        _box(axes, COLUMNS[column], SIGNALS, text, color)
-        if column != "nearest":
-            _arrow(axes, (COLUMNS[column], OUTPUTS - 0.37), (COLUMNS[column], SIGNALS + 0.37))
+def small_map(part: str | None = None, dropped: Collection[str] = ()) -> Figure:
+    """The map for the head of a notebook: networks, what they give, and the losses.
+
+    Args:
+        part: a key of `PARTS`, which is lit; None lights all.
+        dropped: symbols of `LOSSES` that a variant leaves out; they are crossed out.
+    """
+    xs = (2.35, 3.65, 4.95, 6.25, 7.55)
+    names = ("label", "importance", "prediction", "similarity", "nearest")
+    lit = PARTS[part] if part else None
+    drawing = _Map((8.25, 4.45), dict(zip(names, xs, strict=True)), lit)
+    views, networks, becomes = 4.15, 3.4, 2.55
+    low, high = 0.44, 0.5
+    for y, text in ((views, "target image"), (networks, "network"), (becomes, "gives")):
+        drawing.row_name(y, text)
+    for columns, text, color, *names in (
+        ("label", "six views", SOURCE, "views", "label"),
+        ("importance", "rescaled", SOURCE, "views", "importance"),
+        ("prediction similarity", "rescaled, in other colours", STUDENT, "views", "student"),
+        ("nearest", "plain", MEMORY, "views", "memory"),
+    ):
+        drawing.box(columns, views, text, color, *names, height=low)
+    for columns, text, color, *names in (
+        ("label importance", "source network", SOURCE, "source", "label", "importance"),
+        ("prediction similarity", "student", STUDENT, "student"),
+        ("nearest", "memory", MEMORY, "memory"),
+    ):
+        drawing.box(columns, networks, text, color, *names, height=low)
+    for columns, text, color, *names in (
+        ("label", "pseudo-label\n$\\hat{y}$", SOURCE, "label"),
+        ("importance", "importance\n$I$", SOURCE, "importance"),
+        ("prediction", "prediction\n$p$", STUDENT, "student"),
+        ("similarity", "similarity to\nprototypes $S$", BOTH, "similarity"),
+        ("nearest", "nearest\nprototype $\\hat{c}$", BOTH, "nearest"),
+    ):
+        drawing.box(columns, becomes, text, color, *names, height=high)
+    middle = (drawing.columns["prediction"] + drawing.columns["similarity"]) / 2
+    for column in ("label", "importance", middle, "nearest"):
+        drawing.arrow((column, views - low / 2), (column, networks + low / 2))
+    for column in ("label", "importance", "prediction", "similarity"):
+        drawing.arrow((column, networks - low / 2), (column, becomes + high / 2))
     half = BOX_WIDTH / 2
-    from_prototypes = (COLUMNS["nearest"] - half / 2, OUTPUTS - 0.37)
-    _arrow(axes, from_prototypes, (COLUMNS["similarity"] + half / 2, SIGNALS + 0.37))
-    _arrow(axes, (COLUMNS["similarity"] + half, SIGNALS), (COLUMNS["nearest"] - half, SIGNALS))
+    memory_side = drawing.columns["nearest"] - half
+    drawing.arrow((memory_side - 0.1, networks), (memory_side, networks))
+    drawing.arrow(
+        (memory_side + 0.2, networks - low / 2),
+        (drawing.columns["similarity"] + half - 0.2, becomes + high / 2),
+    )
+    drawing.arrow((memory_side - 0.1, becomes), (memory_side, becomes))
+    drawing.losses(becomes - high / 2, 1.95, 0.38, dropped)
+    return drawing.figure
 
 
-def _losses(axes: plt.Axes) -> None:
-    """The table: a row for each term of the objective."""
-    right = COLUMNS["nearest"] + BOX_WIDTH / 2
-    last = FIRST_LOSS - LOSS_STEP * (len(LOSSES) - 1)
-    for x in COLUMNS.values():
-        axes.plot([x, x], [SIGNALS - 0.37, last], color="0.85", linewidth=1, zorder=0)
-    for place, loss in enumerate(LOSSES):
-        y = FIRST_LOSS - LOSS_STEP * place
-        axes.plot([0.15, right], [y - LOSS_STEP / 2] * 2, color="0.85", linewidth=1, zorder=0)
-        axes.text(
-            0.15, y + 0.11, f"{loss.factor:g} $\\cdot\\ {loss.symbol}$", fontsize=11.5, va="center"
-        )
-        axes.text(0.15, y - 0.14, loss.words, fontsize=9, va="center", color="0.25")
-        for column in loss.constants:
-            axes.plot(COLUMNS[column], y, marker="o", **MARKS["constant"])
-        axes.plot(COLUMNS[loss.gradient], y, marker="D", **MARKS["gradient"])
+def _nearest(drawing: _Map, y: float) -> None:
+    """From the similarity, past the prototypes, to the nearest of them."""
+    start, end = drawing.columns["similarity"], drawing.columns["nearest"]
+    low = y - 0.52
+    drawing.axes.plot([start + 0.3] * 2, [y - 0.37, low], color="0.3", linewidth=1.3)
+    drawing.axes.plot([start + 0.3, end], [low, low], color="0.3", linewidth=1.3)
+    drawing.arrow((end, low), (end, y - 0.37))
 
 
 def _key(axes: plt.Axes) -> None:
+    marks = {
+        "gradient passes, back into the student": MARKS["gradient"],
+        "taken as a constant": MARKS["constant"],
+    }
     handles = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker="D",
-            label="gradient passes, back into the student",
-            **MARKS["gradient"],
-        ),
-        Line2D([], [], linestyle="", marker="o", label="taken as a constant", **MARKS["constant"]),
-        Line2D([], [], linestyle="dashed", color="0.3", label="BatchNorm statistics only"),
+        Line2D([], [], linestyle="", label=label, markeredgecolor="0.2", **mark)
+        for label, mark in marks.items()
     ]
+    handles.append(Line2D([], [], linestyle="dashed", color="0.3", label="BatchNorm statistics"))
     axes.legend(
         handles=handles,
         loc="lower left",
@@ -183,52 +318,12 @@ def _key(axes: plt.Axes) -> None:
         columnspacing=1.4,
     )
     axes.text(
-        0.15,
-        0.4,
-        "The loss is the sum of the five rows, with the published weights. "
-        "A gradient on $S$ reaches layers 1 to 3 of the\nstudent only, "
+        0.12,
+        0.42,
+        "The loss is the sum of the five rows, with the published weights; $w$ is counted in each "
+        "batch. A gradient on $S$ reaches layers 1 to 3\nof the student only, "
         "one on $p$ all of it. $L_{PS2}$ takes from the prediction no more than its class.",
         fontsize=9,
         va="center",
         linespacing=1.5,
     )
-
-
-def _row_name(axes: plt.Axes, y: float, text: str) -> None:
-    axes.text(0.15, y, text, fontsize=10, va="center", color="0.25")
-
-
-def _box(
-    axes: plt.Axes,
-    x: float,
-    y: float,
-    text: str,
-    color: tuple[float, float, float],
-    width: float = BOX_WIDTH,
-    height: float = 0.74,
-    style: str = "solid",
-) -> None:
-    corner = (x - width / 2, y - height / 2)
-    round_corners = "round,pad=0,rounding_size=0.08"
-    axes.add_patch(
-        FancyBboxPatch(
-            corner,
-            width,
-            height,
-            round_corners,
-            facecolor=(*color, 0.18),
-            edgecolor=color,
-            linewidth=1.4,
-            linestyle=style,
-        )
-    )
-    axes.text(x, y, text, fontsize=9.5, ha="center", va="center", linespacing=1.3)
-
-
-def _arrow(
-    axes: plt.Axes, start: tuple[float, float], end: tuple[float, float], style: str = "solid"
-) -> None:
-    arrow = dict(
-        arrowstyle="-|>", color="0.3", linewidth=1.3, linestyle=style, shrinkA=0, shrinkB=0
-    )
-    axes.annotate("", end, start, arrowprops=arrow)
