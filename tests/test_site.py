@@ -19,7 +19,9 @@ from matplotlib.text import Text
 
 import iapc_lib
 from iapc_lib import figures
-from iapc_lib.figures.method_map import LOSSES, PARTS, WORDS
+from iapc_lib.figures import drawings
+from iapc_lib.figures.canvas import WORDS
+from iapc_lib.figures.method_map import LOSSES, PARTS
 from tests.conftest import PROJECT
 
 pytest.importorskip("myst_parser", reason="the site needs the packages of the dev extra")
@@ -173,19 +175,31 @@ def test_markdown_tables_of_docstrings_reach_the_reference_as_tables(conf):
     assert lines[-1] == "Returns."
 
 
-@pytest.fixture(params=["page", "head"])
-def drawn_map(request):
-    figure = figures.method_map() if request.param == "page" else figures.small_map()
+PARTS_OF_A_NETWORK = {f"blocks {i}-{i + 3}": (320, 16, 32) for i in range(1, 7)}
+DRAWINGS = {
+    "page": figures.method_map,
+    "head": figures.small_map,
+    "network": lambda: drawings.network(PARTS_OF_A_NETWORK, (128, 256)),
+} | {
+    name: getattr(drawings, name)
+    for name in ("source_free", "six_views", "two_values", "prototypes", "film_strip")
+    + ("intersection_over_union", "fork", "paired_seeds")
+}
+
+
+@pytest.fixture(params=DRAWINGS)
+def drawing(request):
+    figure = DRAWINGS[request.param]()
     figure.canvas.draw()
     yield figure
     plt.close(figure)
 
 
-def test_method_map_has_no_overlapping_or_cut_off_texts(drawn_map):
-    texts = [t for t in drawn_map.findobj(Text) if t.get_visible() and t.get_text().strip()]
-    boxes = {t.get_text(): t.get_window_extent() for t in texts}
-    assert len(boxes) > 20
-    page = drawn_map.bbox
+def test_drawings_have_no_overlapping_or_cut_off_texts(drawing):
+    texts = [t for t in drawing.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    boxes = {f"{n}: {t.get_text()}": t.get_window_extent() for n, t in enumerate(texts)}
+    assert len(boxes) > 7
+    page = drawing.bbox
     for text, box in boxes.items():
         assert page.x0 < box.x0 and box.x1 < page.x1 and page.y0 < box.y0 and box.y1 < page.y1, text
     overlapping = [
@@ -194,8 +208,8 @@ def test_method_map_has_no_overlapping_or_cut_off_texts(drawn_map):
     assert not overlapping
 
 
-def test_method_map_keeps_texts_within_their_frames(drawn_map):
-    (axes,) = drawn_map.axes
+def test_drawings_keep_texts_within_their_frames(drawing):
+    (axes,) = drawing.axes
     frames = [patch.get_window_extent() for patch in axes.patches]
     for text in axes.texts:
         box = text.get_window_extent()

@@ -8,16 +8,13 @@ notebooks open with a small one, in which their own part is lit.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyBboxPatch
 
-from iapc_lib.figures.charts import COLORS
+from iapc_lib.figures.canvas import BOTH, FADED, MEMORY, SOURCE, STUDENT, UNLIT, WORDS, Canvas
 from iapc_lib.method.settings import Losses
 
-SOURCE, STUDENT, MEMORY, BOTH, UNLIT = *COLORS[:3], "0.45", "0.8"
-WORDS, FADED = "0.1", "0.65"
 BOX_WIDTH = 1.2
 
 MARKS = {
@@ -73,8 +70,8 @@ PARTS = {
 """What is lit of the small map, by the notebook's part; one that is not here lights all."""
 
 
-class _Map:
-    """Boxes, arrows and the table, in inches; what is not lit is grey.
+class _Map(Canvas):
+    """A canvas with columns, of which a part is lit.
 
     Args:
         size: (width, height).
@@ -88,15 +85,13 @@ class _Map:
         columns: dict[str, float],
         lit: Collection[str] | None = None,
     ):
+        super().__init__(*size)
         self.columns, self.lit = columns, lit
-        self.figure = plt.figure(figsize=size)
-        self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, size[0]), ylim=(0, size[1]))
-        self.axes.set_axis_off()
 
     def is_lit(self, *names: str) -> bool:
         return self.lit is None or not self.lit.isdisjoint(names)
 
-    def box(
+    def over(
         self,
         columns: str,
         y: float,
@@ -106,33 +101,17 @@ class _Map:
         height: float = 0.74,
         style: str = "solid",
     ) -> None:
-        """A box over one or several columns, known by its columns and `names`."""
+        """A box over one or several columns, lit where one of its names is."""
         xs = [self.columns[column] for column in columns.split()]
-        left, right = min(xs) - BOX_WIDTH / 2, max(xs) + BOX_WIDTH / 2
-        lit = self.is_lit(*names)
-        self.axes.add_patch(
-            FancyBboxPatch(
-                (left, y - height / 2),
-                right - left,
-                height,
-                "round,pad=0,rounding_size=0.08",
-                facecolor=(color, 0.18) if lit else "white",
-                edgecolor=color if lit else UNLIT,
-                linewidth=1.5 if lit else 1.0,
-                linestyle=style,
-            )
-        )
-        words = dict(ha="center", va="center", fontsize=9.5, linespacing=1.3)
-        self.axes.text((left + right) / 2, y, text, color=WORDS if lit else FADED, **words)
+        width, middle = max(xs) - min(xs) + BOX_WIDTH, (max(xs) + min(xs)) / 2
+        self.box(middle, y, width, height, text, color, style, self.is_lit(*names))
 
-    def arrow(
-        self, start: tuple[float, float], end: tuple[float, float], style: str = "solid"
+    def join(
+        self, start: tuple[float | str, float], end: tuple[float | str, float], style="solid"
     ) -> None:
         """An arrow between two points, (column name or inches, inches)."""
         ends = [(self.columns.get(x, x), y) for x, y in (start, end)]
-        color = "0.3" if self.lit is None else "0.6"
-        look = dict(arrowstyle="-|>", color=color, linewidth=1.3, linestyle=style)
-        self.axes.annotate("", ends[1], ends[0], arrowprops=look | dict(shrinkA=0, shrinkB=0))
+        self.arrow(*ends, style, "0.3" if self.lit is None else "0.6")
 
     def row_name(self, y: float, text: str) -> None:
         self.axes.text(0.12, y, text, fontsize=10, va="center", color="0.25")
@@ -184,52 +163,52 @@ def method_map() -> Figure:
     ):
         drawing.row_name(y, text)
 
-    drawing.box("label", views, "whole image,\nthree scales,\nmirrored too", SOURCE)
-    drawing.box("importance", views, "rescaled\nview", SOURCE)
-    drawing.box(
+    drawing.over("label", views, "whole image,\nthree scales,\nmirrored too", SOURCE)
+    drawing.over("importance", views, "rescaled\nview", SOURCE)
+    drawing.over(
         "prediction similarity",
         views,
         "augmented view:\nthe rescaled view in other colours",
         STUDENT,
     )
-    drawing.box("clean", views, "clean view of\nanother image", STUDENT, style="dashed")
-    drawing.box("nearest", views, "plain view", MEMORY)
-    drawing.box("label importance", networks, "source network\nnever changes; eval mode", SOURCE)
-    drawing.box("prediction similarity clean", networks, "student\nlearns; train mode", STUDENT)
-    drawing.box("nearest", networks, "memory\nnetwork;\ntrain mode", MEMORY)
-    drawing.box("label", gives, "summed\nprobabilities,\nmade once", SOURCE)
-    drawing.box("importance", gives, "logits", SOURCE)
-    drawing.box("prediction", gives, "logits $z$", STUDENT)
-    drawing.box("similarity", gives, "features $f$", STUDENT)
-    drawing.box("clean", gives, "BatchNorm\nstatistics,\nno gradient", STUDENT, style="dashed")
-    drawing.box("nearest", gives, "features and\nown labels", MEMORY)
-    drawing.box("label", becomes, "pseudo-label $\\hat{y}$,\nclass weight $w$", SOURCE)
-    drawing.box("importance", becomes, "importance\n$I = 1 - s_2/s_1$", SOURCE)
-    drawing.box("prediction", becomes, "prediction\n$p = $softmax$(z)$", STUDENT)
-    drawing.box("similarity", becomes, "similarity\n$S = \\cos(f, \\rho)$", BOTH)
-    drawing.box("clean", becomes, "prototypes $\\rho$:\nmean feature\nof each class", MEMORY)
-    drawing.box("nearest", becomes, "nearest\nprototype $\\hat{c}$", BOTH)
+    drawing.over("clean", views, "clean view of\nanother image", STUDENT, style="dashed")
+    drawing.over("nearest", views, "plain view", MEMORY)
+    drawing.over("label importance", networks, "source network\nnever changes; eval mode", SOURCE)
+    drawing.over("prediction similarity clean", networks, "student\nlearns; train mode", STUDENT)
+    drawing.over("nearest", networks, "memory\nnetwork;\ntrain mode", MEMORY)
+    drawing.over("label", gives, "summed\nprobabilities,\nmade once", SOURCE)
+    drawing.over("importance", gives, "logits", SOURCE)
+    drawing.over("prediction", gives, "logits $z$", STUDENT)
+    drawing.over("similarity", gives, "features $f$", STUDENT)
+    drawing.over("clean", gives, "BatchNorm\nstatistics,\nno gradient", STUDENT, style="dashed")
+    drawing.over("nearest", gives, "features and\nown labels", MEMORY)
+    drawing.over("label", becomes, "pseudo-label $\\hat{y}$,\nclass weight $w$", SOURCE)
+    drawing.over("importance", becomes, "importance\n$I = 1 - s_2/s_1$", SOURCE)
+    drawing.over("prediction", becomes, "prediction\n$p = $softmax$(z)$", STUDENT)
+    drawing.over("similarity", becomes, "similarity\n$S = \\cos(f, \\rho)$", BOTH)
+    drawing.over("clean", becomes, "prototypes $\\rho$:\nmean feature\nof each class", MEMORY)
+    drawing.over("nearest", becomes, "nearest\nprototype $\\hat{c}$", BOTH)
 
     half, middle = BOX_WIDTH / 2, (columns["prediction"] + columns["similarity"]) / 2
     for column in ("label", "importance", "clean", "nearest"):
         style = "dashed" if column == "clean" else "solid"
-        drawing.arrow((column, views - 0.37), (column, networks + 0.37), style)
-        drawing.arrow((column, networks - 0.37), (column, gives + 0.37), style)
-    drawing.arrow((middle, views - 0.37), (middle, networks + 0.37))
+        drawing.join((column, views - 0.37), (column, networks + 0.37), style)
+        drawing.join((column, networks - 0.37), (column, gives + 0.37), style)
+    drawing.join((middle, views - 0.37), (middle, networks + 0.37))
     for column in ("prediction", "similarity"):
-        drawing.arrow((column, networks - 0.37), (column, gives + 0.37))
+        drawing.join((column, networks - 0.37), (column, gives + 0.37))
     for column in ("label", "importance", "prediction", "similarity"):
-        drawing.arrow((column, gives - 0.37), (column, becomes + 0.37))
-    drawing.arrow(
+        drawing.join((column, gives - 0.37), (column, becomes + 0.37))
+    drawing.join(
         (columns["nearest"] - half + 0.2, gives - 0.37),
         (columns["clean"] + half - 0.2, becomes + 0.37),
     )
-    drawing.arrow((columns["clean"] - half, becomes), (columns["similarity"] + half, becomes))
+    drawing.join((columns["clean"] - half, becomes), (columns["similarity"] + half, becomes))
     follows = columns["clean"] + half, columns["nearest"] - half
-    drawing.arrow((follows[0], networks + 0.12), (follows[1], networks + 0.12))
-    drawing.arrow((follows[0], gives), (follows[1], networks - 0.25), "dashed")
+    drawing.join((follows[0], networks + 0.12), (follows[1], networks + 0.12))
+    drawing.join((follows[0], gives), (follows[1], networks - 0.25), "dashed")
     for x, y, text in ((8.5, networks + 0.38, "moving\naverage"), (8.59, gives + 0.26, "copied")):
-        drawing.axes.text(x, y, text, fontsize=9, ha="center", va="center", color="0.3")
+        drawing.words(x, y, text, fontsize=9, color="0.3")
     _nearest(drawing, becomes)
     drawing.losses(becomes - 0.37, 3.85, 0.56)
     _key(drawing.axes)
@@ -257,13 +236,13 @@ def small_map(part: str | None = None, dropped: Collection[str] = ()) -> Figure:
         ("prediction similarity", "rescaled, in other colours", STUDENT, "views", "student"),
         ("nearest", "plain", MEMORY, "views", "memory"),
     ):
-        drawing.box(columns, views, text, color, *names, height=low)
+        drawing.over(columns, views, text, color, *names, height=low)
     for columns, text, color, *names in (
         ("label importance", "source network", SOURCE, "source", "label", "importance"),
         ("prediction similarity", "student", STUDENT, "student"),
         ("nearest", "memory", MEMORY, "memory"),
     ):
-        drawing.box(columns, networks, text, color, *names, height=low)
+        drawing.over(columns, networks, text, color, *names, height=low)
     for columns, text, color, *names in (
         ("label", "pseudo-label\n$\\hat{y}$", SOURCE, "label"),
         ("importance", "importance\n$I$", SOURCE, "importance"),
@@ -271,20 +250,20 @@ def small_map(part: str | None = None, dropped: Collection[str] = ()) -> Figure:
         ("similarity", "similarity to\nprototypes $S$", BOTH, "similarity"),
         ("nearest", "nearest\nprototype $\\hat{c}$", BOTH, "nearest"),
     ):
-        drawing.box(columns, becomes, text, color, *names, height=high)
+        drawing.over(columns, becomes, text, color, *names, height=high)
     middle = (drawing.columns["prediction"] + drawing.columns["similarity"]) / 2
     for column in ("label", "importance", middle, "nearest"):
-        drawing.arrow((column, views - low / 2), (column, networks + low / 2))
+        drawing.join((column, views - low / 2), (column, networks + low / 2))
     for column in ("label", "importance", "prediction", "similarity"):
-        drawing.arrow((column, networks - low / 2), (column, becomes + high / 2))
+        drawing.join((column, networks - low / 2), (column, becomes + high / 2))
     half = BOX_WIDTH / 2
     memory_side = drawing.columns["nearest"] - half
-    drawing.arrow((memory_side - 0.1, networks), (memory_side, networks))
-    drawing.arrow(
+    drawing.join((memory_side - 0.1, networks), (memory_side, networks))
+    drawing.join(
         (memory_side + 0.2, networks - low / 2),
         (drawing.columns["similarity"] + half - 0.2, becomes + high / 2),
     )
-    drawing.arrow((memory_side - 0.1, becomes), (memory_side, becomes))
+    drawing.join((memory_side - 0.1, becomes), (memory_side, becomes))
     drawing.losses(becomes - high / 2, 1.95, 0.38, dropped)
     return drawing.figure
 
@@ -293,12 +272,11 @@ def _nearest(drawing: _Map, y: float) -> None:
     """From the similarity, past the prototypes, to the nearest of them."""
     start, end = drawing.columns["similarity"], drawing.columns["nearest"]
     low = y - 0.52
-    drawing.axes.plot([start + 0.3] * 2, [y - 0.37, low], color="0.3", linewidth=1.3)
-    drawing.axes.plot([start + 0.3, end], [low, low], color="0.3", linewidth=1.3)
-    drawing.arrow((end, low), (end, y - 0.37))
+    drawing.line([start + 0.3, start + 0.3, end], [y - 0.37, low, low])
+    drawing.join((end, low), (end, y - 0.37))
 
 
-def _key(axes: plt.Axes) -> None:
+def _key(axes: Axes) -> None:
     marks = {
         "gradient passes, back into the student": MARKS["gradient"],
         "taken as a constant": MARKS["constant"],

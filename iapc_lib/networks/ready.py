@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from iapc_lib.classes import ClassSet
 from iapc_lib.machine.device import Machine
@@ -45,6 +45,22 @@ class ReadyNetwork:
     def forward(self, images: Tensor) -> Prediction:
         """uint8 RGB images (N, 3, H, W) -> logits and features in full precision."""
         return self.machine.forward(self.network, images)
+
+    def part_shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
+        """(channels, height, width) of what every part gives for an image (H, W), by its name."""
+        shapes = {}
+
+        def note(name: str) -> Callable:
+            return lambda part, given, output: shapes.update({name: tuple(output.shape[1:])})
+
+        hooks = []
+        for name, part in self.network.parts.items():
+            last_layer = part[-1] if isinstance(part, nn.Sequential) else part
+            hooks.append(last_layer.register_forward_hook(note(name)))
+        self.forward(torch.zeros(1, 3, *size, dtype=torch.uint8))
+        for hook in hooks:
+            hook.remove()
+        return shapes
 
     def predict(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         """The class with the largest up-sampled logit at every pixel.
