@@ -7,10 +7,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from IPython.display import Markdown
+
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.paths import shown_path
 from iapc_lib.pipeline import stages
 from iapc_lib.runs.folder import Run, open_run
+
+
+def say(*sentences: str, when: bool = True) -> Markdown:
+    """What is seen above, as a paragraph; the sentences are made from this run's numbers.
+
+    Args:
+        sentences: that belong together.
+        when: whether there is something to say: without labels there often is not.
+    """
+    return Markdown(" ".join(sentences) if when else "(This target has no labels to compare with.)")
 
 
 def start(
