@@ -30,13 +30,14 @@ sources: setup
 	  $(BIN)/iapc export $$run papermill_runs/networks/$$world-seed$$seed.safetensors || exit 1; \
 	done; done
 
-# Tests of the library, then every notebook as it stands, on the miniature.
+# Tests of the library; every notebook as it stands, on the miniature; the solutions in them.
 test: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/solutions tests
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=1200 -p no:cacheprovider notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/solutions
 
 # Notebooks and explorers in JupyterLab and Voila, in a real browser.
 test-browser: setup

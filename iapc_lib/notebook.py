@@ -7,12 +7,34 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from IPython.display import Markdown
 
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.paths import shown_path
 from iapc_lib.pipeline import stages
 from iapc_lib.runs.folder import Run, open_run
+
+
+def check(yours: Any, expected: Any) -> None:
+    """Holds what a reader's function returned against what the library gives.
+
+    Args:
+        yours: numbers, of any kind that NumPy takes; None where nothing is written yet.
+        expected: the same of the library.
+
+    Raises:
+        AssertionError: they differ; says where.
+    """
+    if yours is None:
+        print("Not written yet.")
+        return
+    given, wanted = (
+        np.asarray(value.detach() if hasattr(value, "detach") else value, float)
+        for value in (yours, expected)
+    )
+    np.testing.assert_allclose(given, wanted, rtol=1e-4, atol=1e-5)
+    print("The same as the library's.")
 
 
 def say(*sentences: str, when: bool = True) -> Markdown:
