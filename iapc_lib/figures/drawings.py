@@ -236,3 +236,24 @@ def paired_seeds() -> Figure:
         canvas.words(x, 0.15, "method A", fontsize=9)
         canvas.words(x + 2.0, 0.15, "method B", fontsize=9)
     return canvas.figure
+
+
+def entropy_triangle() -> Figure:
+    """Entropy over the triangle of three classes' probabilities: none in the corners."""
+    canvas = Canvas(WIDTH, 2.9)
+    corners = np.array([(2.7, 0.35), (5.5, 0.35), (4.1, 2.55)])
+    share = np.linspace(0, 1, 61)
+    points = np.array([(a, b, 1 - a - b) for a in share for b in share if a + b <= 1 + 1e-9])
+    points = points.clip(1e-9, 1)
+    places, entropy = points @ corners, -(points * np.log(points)).sum(axis=1)
+    shown = canvas.axes.tricontourf(*places.T, entropy, levels=12, cmap="cividis")
+    for (x, y), name in zip(corners, ("road", "bus", "train"), strict=True):
+        canvas.words(x, y + (0.15 if name == "train" else -0.17), f"only {name}")
+    for start in ((0.45, 0.3, 0.25), (0.2, 0.55, 0.25), (0.25, 0.2, 0.55)):
+        begin = np.array(start) @ corners
+        end = begin + 0.4 * (corners[int(np.argmax(start))] - begin)
+        canvas.arrow(tuple(begin), tuple(end), color="white")
+    bar = canvas.figure.colorbar(shown, cax=canvas.figure.add_axes((0.78, 0.2, 0.02, 0.6)))
+    bar.set_label("entropy (natural logarithm)")
+    bar.set_ticks([0, float(np.log(2)), float(np.log(3))], labels=["0", "ln 2", "ln 3"])
+    return canvas.figure
