@@ -123,74 +123,64 @@ def training_curve(history: Sequence[Mapping[str, float]], window: int = 20) -> 
     return axes.figure
 
 
+def symbol(term: str) -> str:
+    """A term of `method.objective.TERMS` as it stands in formulas."""
+    return "$L_{" + TERMS[term].removeprefix("L_") + "}$"
+
+
 def loss_terms(history: Sequence[Mapping[str, Any]], window: int = 20) -> Figure:
-    """Running means of the weighted loss terms, and of importance and agreement, by step."""
+    """Running means of the weighted loss terms, a panel each from 0, by step."""
     frame = pd.DataFrame([e for e in history if "loss" in e]).set_index("step")
     means = frame.rolling(window, min_periods=1).mean()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for number, term in enumerate(c for c in means if c in TERMS):
-        left.plot(means[term], color=COLORS[number], label=term.replace("_", " "))
-    left.set(xlabel="step", ylabel="weighted term (nats per pixel)", yscale="log")
-    beneath = {
-        "frameon": False,
-        "fontsize": 8,
-        "loc": "upper center",
-        "bbox_to_anchor": (0.5, -0.2),
-    }
-    left.legend(ncol=2, **beneath)
-    right.plot(means["importance"], color=COLORS[0], label="mean importance")
-    right.plot(means["agreement"], color=COLORS[1], label="agreement of prototype and pseudo-label")
-    right.set(xlabel="step", ylim=(0, 1))
-    right.legend(**beneath)
+    terms = [name for name in TERMS if name in means]
+    figure, grid = plt.subplots(1, 6, figsize=(10, 2.3), layout="constrained", sharex=True)
+    for axes, term, color in zip(grid, terms, COLORS, strict=False):
+        axes.plot(means[term], color=color)
+        change = means[term].iloc[-1] / means[term].iloc[0] - 1
+        axes.set_title(f"{symbol(term)}  {change:+.0%}", fontsize=10)
+        axes.set_ylim(0, 1.1 * means[term].max())
+    grid[0].set_ylabel("weighted term")
+    grid[-1].plot(means["importance"], color="0.3", label="importance")
+    grid[-1].plot(means["agreement"], color="0.6", label="agreement")
+    grid[-1].set_ylim(0, 1)
+    grid[-1].legend(frameon=False, fontsize=8)
+    figure.supxlabel("step", fontsize=10)
     return figure
 
 
 def gradient_norms(norms: pd.DataFrame) -> Figure:
     """Length of every loss term's gradient (index) in every part of a network (columns).
 
-    Colours are logarithmic; cells without a gradient stay empty.
+    Bright is strong, on a logarithmic scale; cells without a gradient stay empty.
     """
     import seaborn as sns
 
-    axes = _axes(8, 0.45 * len(norms) + 0.8)
-    darkness = np.log10(norms.where(norms > 0))
-    sns.heatmap(
-        darkness, ax=axes, cmap="cividis_r", cbar=False, linewidths=1, annot=norms, fmt=".2g"
-    )
-    axes.set_yticklabels([term.replace("_", " ") for term in norms.index], rotation=0)
+    axes = _axes(8.6, 0.45 * len(norms) + 0.8)
+    strength = np.log10(norms.where(norms > 0))
+    sns.heatmap(strength, ax=axes, cmap="cividis", cbar=False, linewidths=1, annot=norms, fmt=".2g")
+    axes.set_yticklabels([symbol(term) for term in norms.index], rotation=0)
+    axes.set_xticklabels([name.replace(" ", "\n", 1) for name in norms.columns], rotation=0)
     axes.set(xlabel="part of the network", ylabel="")
     axes.tick_params(length=0)
     return axes.figure
 
 
 def dots_by_class(table: pd.DataFrame, label: str, limits: tuple[float, float]) -> Figure:
-    """The rows of a table as dots, one line a class (its columns).
+    """The rows of a table as dots on one line a class (its columns).
 
     Args:
         table: numbers, columns are class names.
         label: of the value, for the axis.
         limits: of the axis; dots beyond it are not shown.
     """
-    import seaborn as sns
-
-    long = (
-        table.T.rename_axis("class").reset_index().melt("class", var_name="row", value_name="value")
-    )
-    axes = _axes(8, max(0.28, 0.12 + 0.06 * len(table)) * table.shape[1] + 0.8)
-    sns.stripplot(
-        long,
-        x="value",
-        y="class",
-        hue="row",
-        ax=axes,
-        palette=COLORS[: len(table)],
-        size=5,
-        jitter=False,
-        dodge=True,
-    )
-    axes.set(xlabel=label, ylabel="", xlim=limits)
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(title=None, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes = _axes(8, 0.26 * table.shape[1] + 0.8)
+    lines = range(table.shape[1])
+    axes.hlines(lines, table.min(), table.max(), color="0.8", linewidth=3, zorder=1)
+    for color, (row, values) in zip(COLORS, table.iterrows(), strict=False):
+        axes.plot(values, lines, "o", color=color, label=row, markersize=6)
+    axes.set_yticks(lines, table.columns)
+    axes.set(xlabel=label, xlim=limits, ylim=(table.shape[1] - 0.5, -0.5))
+    axes.legend(frameon=False, fontsize=9, ncol=3, loc="lower left", bbox_to_anchor=(0, 1))
     return axes.figure
 
 

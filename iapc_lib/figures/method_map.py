@@ -65,7 +65,7 @@ PARTS = {
     "pseudo-labels": {"label"},
     "importance": {"importance", "L_{IA}"},
     "prototypes": {"memory", "similarity", "nearest", "L_{PE}", "L_{PS1}", "L_{PS2}"},
-    "student": {"student", "L_{IM}"},
+    "student": {"student"},
 }
 """What is lit of the small map, by the notebook's part; one that is not here lights all."""
 
