@@ -6,7 +6,7 @@
 Both sides work on the same weights, images and labels, in a process each, and take turns (theirs,
 ours, ours, theirs, ...) while the other waits. Nothing of the published folder is changed: what
 today's numpy and torch took away is given back from outside. A ratio is printed only where both
-sides computed the same.
+sides computed the same. Without a folder our side is timed alone.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ LOADER_BATCH = 6
 class Task:
     """What both sides are to do."""
 
-    published: Path
-    """Folder with `trainer.py`."""
+    published: Path | None
+    """Folder with `trainer.py`; None times our side alone."""
     scratch: Path
     part: str
     device: str
@@ -457,20 +457,21 @@ def measure(task: Task, turns: int) -> pd.DataFrame:
     """Seconds by side, what was done and turn."""
     context = multiprocessing.get_context("spawn")
     sides, about = {}, {}
-    for side in ("theirs", "ours"):
+    names = ("theirs", "ours") if task.published else ("ours",)
+    for side in names:
         pipe, other = context.Pipe()
         context.Process(target=serve, args=(side, task, other), daemon=True).start()
         sides[side] = pipe
         about |= ask(pipe)
-    extra = {"theirs": {}, "ours": about}
+    ours = about or ({"revision": "2024"} if task.part == "update" else {})
+    extra = {"theirs": {}, "ours": ours}
     first = {side: ask(pipe, extra[side]) for side, pipe in sides.items()}  # warms up, too
-    print(
-        f"{task.part}: {compared(task, first['theirs']['same'], first['ours']['same'])}"
-        + "".join(f"; revision {revision}" for revision in about.values())
-    )
+    if task.published:
+        same = compared(task, first["theirs"]["same"], first["ours"]["same"])
+        print(f"{task.part}: {same}" + "".join(f"; revision {r}" for r in about.values()))
     rows = []
     for number in range(turns):
-        for side in ("theirs", "ours") if number % 2 == 0 else ("ours", "theirs"):
+        for side in names if number % 2 == 0 else names[::-1]:
             done = ask(sides[side], extra[side])["seconds"]
             rows += [{"side": side, "what": what, "s": value} for what, value in done.items()]
     for pipe in sides.values():
@@ -481,8 +482,8 @@ def measure(task: Task, turns: int) -> pd.DataFrame:
 def report(task: Task, seconds: pd.DataFrame) -> str:
     """Medians with their spread, and their ratios to what the published code took."""
     table = seconds.groupby(["side", "what"], sort=False)["s"].agg(["median", "min", "max"])
-    reference = table.loc["theirs", "median"].iloc[-1]
-    table["ratio"] = table["median"] / reference
+    if task.published:
+        table["ratio"] = table["median"] / table.loc["theirs", "median"].iloc[-1]
     return table.round(4).to_string()
 
 
@@ -490,7 +491,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("published", type=Path, help="the clone, or its folder GTA5")
+    parser.add_argument("published", type=Path, nargs="?", help="the clone, or its folder GTA5")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -500,11 +501,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7, help="of each side")
     parser.add_argument("--scratch", type=Path, default=Path("build/against_published"))
     arguments = parser.parse_args()
-    for folder in (arguments.published, arguments.published / "GTA5"):
-        if (folder / "trainer.py").exists():
-            break
-    else:
-        raise SystemExit(f"{arguments.published}: has no trainer.py, and no GTA5/trainer.py")
+    published = arguments.published and arguments.published.resolve()
+    if published and not (published / "trainer.py").exists():
+        published /= "GTA5"
+        if not (published / "trainer.py").exists():
+            raise SystemExit(f"{arguments.published}: has no trainer.py, and no GTA5/trainer.py")
     print(
         f"{os.cpu_count()} cores, {arguments.threads} threads, torch {torch.__version__}, "
         f"{torch.cuda.get_device_name() if arguments.device == 'cuda' else 'CPU'}"
@@ -515,7 +516,7 @@ def main() -> None:
         if part != "update" and not (scratch / "gtFine").exists():
             draw_images(scratch, arguments.images if part == "pseudo_labels" else LOADER_BATCH)
         task = Task(
-            folder.resolve(),
+            published,
             scratch,
             part,
             arguments.device,
