@@ -149,7 +149,7 @@ def loss_terms(history: Sequence[Mapping[str, Any]], window: int = 20) -> Figure
 
 
 def gradient_norms(norms: pd.DataFrame) -> Figure:
-    """Length of every loss term's gradient (index) in every part of a network (columns).
+    """Length of every loss term's gradient (index, its symbol or words) in every part (columns).
 
     Bright is strong, on a logarithmic scale; cells without a gradient stay empty.
     """
@@ -158,7 +158,7 @@ def gradient_norms(norms: pd.DataFrame) -> Figure:
     axes = _axes(8.6, 0.45 * len(norms) + 0.8)
     strength = np.log10(norms.where(norms > 0))
     sns.heatmap(strength, ax=axes, cmap="cividis", cbar=False, linewidths=1, annot=norms, fmt=".2g")
-    axes.set_yticklabels([symbol(term) for term in norms.index], rotation=0)
+    axes.set_yticklabels([symbol(t) if t in TERMS else t for t in norms.index], rotation=0)
     axes.set_xticklabels([name.replace(" ", "\n", 1) for name in norms.columns], rotation=0)
     axes.set(xlabel="part of the network", ylabel="")
     axes.tick_params(length=0)
