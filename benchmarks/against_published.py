@@ -42,12 +42,13 @@ from iapc_lib.data.cache import cached_records, training_sizes
 from iapc_lib.data.layouts import Record
 from iapc_lib.data.target_views import ViewsDataset
 from iapc_lib.machine.device import Machine, prepare_machine
-from iapc_lib.method.deeplab import network_input
+from iapc_lib.method.deeplab import PIXEL_MEAN, network_input
 from iapc_lib.method.optimizer import make_optimizer, set_learning_rate
+from iapc_lib.method.settings import StepSettings
 from iapc_lib.method.step import Networks, adaptation_step
 from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.paths import project_root
-from iapc_lib.training.adapt import STATISTICS_REMEMBER
+from iapc_lib.training.adapt import STATISTICS_MEMORY
 from iapc_lib.training.monitor import LOOKS_PER_RUN
 from iapc_lib.training.pseudo_labels import write_pseudo_labels
 from tests.parity.weights import network_with_weights
@@ -71,7 +72,6 @@ class Task:
     threads: int
     batch: int
     size: tuple[int, int]
-    images: int
 
     @property
     def config(self):
@@ -110,7 +110,7 @@ def clock(device: str) -> float:
 
 
 def give_back(task: Task) -> None:
-    """What the published code needs of an older numpy, of easydict, and of a GPU."""
+    """What the published code needs of an older numpy and of a GPU."""
     for name, kind in (("int", int), ("str", str)):
         if name not in np.__dict__:
             setattr(np, name, kind)
@@ -239,7 +239,7 @@ def published_views(task: Task) -> Turn:
     """Turns of one batch of each of the two training loaders, in this process."""
     main = published_module(task, "dataset.cityscapes_pseudo_dataset").cityscapes_pseudo_DataSet
     other = published_module(task, "dataset.cityscapes_dataset").cityscapesDataSet
-    mean = np.array((104.00698793, 116.66876762, 122.67891434), np.float32)
+    mean = np.array(PIXEL_MEAN[::-1], np.float32)
     paths = str(task.scratch), str(task.scratch / "labels"), str(task.scratch / "list.txt")
     many = {"max_iters": 60 * LOADER_BATCH, "crop_size": (256, 512), "mean": mean, "set": "train"}
     sets = {
@@ -272,10 +272,12 @@ def our_update(task: Task, machine: Machine) -> Turn:
     network = network_with_weights("published", torch.float32).to(machine.device)
     networks = Networks(network)
     optimizer = make_optimizer(networks.student, config.adaptation.optimizer, repeated_visits=True)
-    state = {"absence": torch.ones(CLASSES, device=machine.device), "settings": None}
+    absence = torch.ones(CLASSES, device=machine.device)
     batches, step = task.batches(), iter(range(10**9))
 
-    def update(count: bool) -> tuple[float, float]:
+    def update(settings: StepSettings, read: bool) -> tuple[float, float]:
+        """Seconds and loss."""
+        nonlocal absence
         batch = machine.to_device(next(batches))
         began = clock(task.device)
         set_learning_rate(optimizer, config.adaptation.optimizer, next(step))
@@ -283,22 +285,21 @@ def our_update(task: Task, machine: Machine) -> Turn:
             networks,
             optimizer,
             batch,
-            state["absence"],
-            state["settings"],
+            absence,
+            settings,
             machine.forward,
-            statistics_count=count,
+            statistics_read=read,
         )
-        state["absence"] = made.terms.absence
+        absence = made.terms.absence
         loss = float(made.terms.total.detach())
         return clock(task.device) - began, loss
 
     def turn(revision: str) -> dict[str, Any]:
         fidelity = config.fidelity.model_copy(update={"revision": revision})
-        state["settings"] = config.step_settings.model_copy(update={"fidelity": fidelity})
-        full, loss = update(True)
-        without, _ = update(False)
-        adaptation = config.adaptation
-        looks = LOOKS_PER_RUN * STATISTICS_REMEMBER / adaptation.steps
+        settings = config.step_settings.model_copy(update={"fidelity": fidelity})
+        full, loss = update(settings, True)
+        without, _ = update(settings, False)
+        looks = LOOKS_PER_RUN * STATISTICS_MEMORY / config.adaptation.steps
         return {
             "seconds": {
                 "update": (1 - looks) * without + looks * full,
@@ -523,7 +524,6 @@ def main() -> None:
             arguments.threads,
             arguments.batch,
             tuple(arguments.size),
-            arguments.images,
         )
         print(report(task, measure(task, arguments.turns)), end="\n\n")
 

@@ -16,12 +16,12 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def swallowed(counts: Tensor, names: Sequence[str], most: int = 4, share: float = 0.25) -> str:
-    """Which class swallows which.
+    """Which class swallows which, and which two the wrong pixels flee to.
 
     Args:
         counts: (K, K) pixels by (true, predicted) class.
         names: of the K classes.
-        most: pairs that are named, the completest first.
+        most: pairs that are named, those with the largest share first.
         share: of a class's pixels that must be called the other.
     """
     shares = counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1)
@@ -38,13 +38,13 @@ def swallowed(counts: Tensor, names: Sequence[str], most: int = 4, share: float 
     wrong = (counts - counts.diagonal().diag()).sum(dim=0).double()
     first, second = wrong.argsort(descending=True)[:2].tolist()
     return (
-        f"{_capital(listed(found))}. Of all wrong pixels {wrong[first] / wrong.sum():.0%} are "
+        f"{listed(found).capitalize()}. Of all wrong pixels {wrong[first] / wrong.sum():.0%} are "
         f"called {names[first]} and {wrong[second] / wrong.sum():.0%} {names[second]}."
     )
 
 
 def largest_wrong_region(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> str:
-    """The largest connected piece of one class that is called one other.
+    """The largest connected piece of one class that is called one other; half a sentence.
 
     Args:
         truth: (H, W) channel numbers, 255 = ignore.
@@ -56,12 +56,12 @@ def largest_wrong_region(truth: np.ndarray, predicted: np.ndarray, names: Sequen
     )
     largest, which = 0, None
     for pair in np.unique(pairs[pairs >= 0]):
-        pieces, number = ndimage.label(pairs == pair)
+        pieces, _ = ndimage.label(pairs == pair)
         size = np.bincount(pieces.ravel())[1:].max()
         if size > largest:
             largest, which = size, divmod(int(pair), len(names))
     if which is None:
-        return "No pixel is wrong."
+        return "no pixel is wrong"
     true, called = which
     return (
         f"the largest wrong region is a piece of {names[true]} that is called {names[called]}, "
@@ -85,7 +85,3 @@ def frequencies(predicted: np.ndarray, true: np.ndarray, names: Sequence[str]) -
     rare = [f"{names[k]} ({predicted[k]:.1f} of {true[k]:.1f} %)" for k in order[:3]]
     often = [f"{names[k]} ({predicted[k]:.1f} for {true[k]:.1f} %)" for k in order[:-3:-1]]
     return f"Nearly lost: {listed(rare)}. Called too often: {listed(often)}."
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

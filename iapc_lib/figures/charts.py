@@ -129,11 +129,12 @@ def symbol(term: str) -> str:
 
 
 def loss_terms(history: Sequence[Mapping[str, Any]], window: int = 20) -> Figure:
-    """Running means of the weighted loss terms, a panel each from 0, by step."""
+    """Running means by step: a panel from 0 for each weighted term, one for importance and agreement."""
     frame = pd.DataFrame([e for e in history if "loss" in e]).set_index("step")
     means = frame.rolling(window, min_periods=1).mean()
     terms = [name for name in TERMS if name in means]
-    figure, grid = plt.subplots(1, 6, figsize=(10, 2.3), layout="constrained", sharex=True)
+    panels = len(terms) + 1
+    figure, grid = plt.subplots(1, panels, figsize=(10, 2.3), layout="constrained", sharex=True)
     for axes, term, color in zip(grid, terms, COLORS, strict=False):
         axes.plot(means[term], color=color)
         change = means[term].iloc[-1] / means[term].iloc[0] - 1

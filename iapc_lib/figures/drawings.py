@@ -126,8 +126,12 @@ def prototypes() -> Figure:
     draw = np.random.default_rng(0)
     length = 1.75
     corners = [(0.5, 0.5), (3.2, 0.5), (5.9, 0.5)]
-    titles = ("the memory's features,\ncoloured by its labels", "their means:\nthe prototypes")
-    for (x, y), title in zip(corners, (*titles, "a pixel of the student:\nwhich is nearest?")):  # noqa: B905
+    titles = (
+        "the memory's features,\ncoloured by its labels",
+        "their means:\nthe prototypes",
+        "a pixel of the student:\nwhich is nearest?",
+    )
+    for (x, y), title in zip(corners, titles, strict=True):
         canvas.words(x + 0.9, y + 2.15, title)
         canvas.line([x, x, x + length], [y + length, y, y], color="0.8", linewidth=1)
     for name, middle in shown.items():

@@ -230,27 +230,29 @@ def small_map(part: str | None = None, dropped: Collection[str] = ()) -> Figure:
     low, high = 0.44, 0.5
     for y, text in ((views, "target image"), (networks, "network"), (becomes, "gives")):
         drawing.row_name(y, text)
-    for columns, text, color, *names in (
-        ("label", "six views", SOURCE, "views", "label"),
-        ("importance", "rescaled", SOURCE, "views", "importance"),
-        ("prediction similarity", "rescaled, in other colours", STUDENT, "views", "student"),
-        ("nearest", "plain", MEMORY, "views", "memory"),
-    ):
-        drawing.over(columns, views, text, color, *names, height=low)
-    for columns, text, color, *names in (
-        ("label importance", "source network", SOURCE, "source", "label", "importance"),
-        ("prediction similarity", "student", STUDENT, "student"),
-        ("nearest", "memory", MEMORY, "memory"),
-    ):
-        drawing.over(columns, networks, text, color, *names, height=low)
-    for columns, text, color, *names in (
-        ("label", "pseudo-label\n$\\hat{y}$", SOURCE, "label"),
-        ("importance", "importance\n$I$", SOURCE, "importance"),
-        ("prediction", "prediction\n$p$", STUDENT, "student"),
-        ("similarity", "similarity to\nprototypes $S$", BOTH, "similarity"),
-        ("nearest", "nearest\nprototype $\\hat{c}$", BOTH, "nearest"),
-    ):
-        drawing.over(columns, becomes, text, color, *names, height=high)
+    boxes = {
+        (views, low): (
+            ("label", "six views", SOURCE, "views", "label"),
+            ("importance", "rescaled", SOURCE, "views", "importance"),
+            ("prediction similarity", "rescaled, in other colours", STUDENT, "views", "student"),
+            ("nearest", "plain", MEMORY, "views", "memory"),
+        ),
+        (networks, low): (
+            ("label importance", "source network", SOURCE, "source", "label", "importance"),
+            ("prediction similarity", "student", STUDENT, "student"),
+            ("nearest", "memory", MEMORY, "memory"),
+        ),
+        (becomes, high): (
+            ("label", "pseudo-label\n$\\hat{y}$", SOURCE, "label"),
+            ("importance", "importance\n$I$", SOURCE, "importance"),
+            ("prediction", "prediction\n$p$", STUDENT, "student"),
+            ("similarity", "similarity to\nprototypes $S$", BOTH, "similarity"),
+            ("nearest", "nearest\nprototype $\\hat{c}$", BOTH, "nearest"),
+        ),
+    }
+    for (y, height), row in boxes.items():
+        for columns, text, color, *parts in row:
+            drawing.over(columns, y, text, color, *parts, height=height)
     middle = (drawing.columns["prediction"] + drawing.columns["similarity"]) / 2
     for column in ("label", "importance", middle, "nearest"):
         drawing.join((column, views - low / 2), (column, networks + low / 2))

@@ -81,8 +81,11 @@ class Machine:
     @property
     def busy(self) -> str | None:
         """Why the CPU may be slow now, and what helps; None where it is idle enough."""
-        threads, cores, (load, *_) = torch.get_num_threads(), os.cpu_count(), os.getloadavg()
-        if self.device.type == "cuda" or threads == 1 or load < cores - threads + 1:
+        threads, cores = torch.get_num_threads(), os.cpu_count()
+        if self.device.type == "cuda" or threads == 1 or not hasattr(os, "getloadavg"):  # Windows
+            return None
+        load = os.getloadavg()[0]
+        if load < cores - threads + 1:
             return None
         return (
             f"{threads} threads on {cores} cores that others keep busy (load {load:.1f}): threads "

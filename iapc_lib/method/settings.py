@@ -54,7 +54,9 @@ class Section(BaseModel):
             raise ValueError("true and false are for switches alone")
         texts = any(kind in (str, Path, Any) or isinstance(kind, str) for kind in allowed)
         if not texts and any(isinstance(item, str) and item.isdigit() for item in items):
-            raise ValueError("a text, where numbers belong: write them without quotation marks")
+            raise ValueError(
+                "a text where a number belongs: no quotation marks, and no zeros in front"
+            )
         return str(value) if str in allowed and type(value) is int else value
 
 

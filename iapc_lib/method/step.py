@@ -60,7 +60,7 @@ def adaptation_step(
     settings: StepSettings,
     forward: Forward,
     prototypes: Tensor | None = None,
-    statistics_count: bool = True,
+    statistics_read: bool = True,
 ) -> StepResult:
     """One update of the student, in the published order (method.md, 4).
 
@@ -73,7 +73,7 @@ def adaptation_step(
         settings: of the update.
         forward: runs a network on images.
         prototypes: (K, D) state of the prototypes, unless `fidelity.prototypes` is `image`.
-        statistics_count: see `clean_forward`.
+        statistics_read: see `clean_forward`.
 
     Returns:
         What it did; `terms.absence` and `prototypes` are the states for the next update.
@@ -92,7 +92,7 @@ def adaptation_step(
     )
     descend(optimizer, terms.total)
     if fidelity.clean_forward:
-        clean_forward(student, batch["clean"], forward, statistics_count)
+        clean_forward(student, batch["clean"], forward, statistics_read)
     return StepResult(terms, prototypes, student_output, memory_output, source_logits)
 
 
@@ -105,7 +105,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 @torch.no_grad()
 def clean_forward(
-    student: DeepLabV2, images: Tensor, forward: Forward, statistics_count: bool = True
+    student: DeepLabV2, images: Tensor, forward: Forward, statistics_read: bool = True
 ) -> None:
     """A forward for the student's BatchNorm statistics alone, which the saved network keeps.
 
@@ -113,11 +113,11 @@ def clean_forward(
         student: in train mode; its running statistics move, as the published code moves them.
         images: (N, 3, H, W) uint8 RGB.
         forward: runs a network on images.
-        statistics_count: whether somebody will read those statistics before later updates have
+        statistics_read: whether somebody reads those statistics before later updates have
             overwritten them. No update does, so the forward is left out where nobody will, and
             its batch is only counted.
     """
-    if statistics_count:
+    if statistics_read:
         forward(student, images)
     else:
         counts = [m.num_batches_tracked for m in student.modules() if isinstance(m, nn.BatchNorm2d)]

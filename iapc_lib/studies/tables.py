@@ -50,11 +50,11 @@ def paired_differences(
         Columns `title`, `difference`, `low`, `high` (NaN below two pairs), `pairs` (0 where the
         scenario has no reference); no line for the reference itself.
     """
+    from scipy import stats  # takes a second
+
     differences = _differences(rows, [value], reference)
     grouped = differences.groupby(GROUP, sort=False)
     pairs = grouped[value].count()
-    from scipy import stats  # takes a second
-
     half = grouped[value].sem() * stats.t.ppf(
         0.5 + confidence / 2, (pairs - 1).where(pairs > 1).to_numpy(float)
     )

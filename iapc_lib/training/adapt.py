@@ -23,13 +23,13 @@ from iapc_lib.training.loop import Training, train
 from iapc_lib.training.monitor import Monitor
 from iapc_lib.training.saved_state import restore_optimizer
 
-STATISTICS_REMEMBER = 100
+STATISTICS_MEMORY = 100
 """Updates. The two forwards of each leave 0.9 * 0.9 of BatchNorm's running statistics, so that what
 came before as many weighs 0.81^100 = 7e-10, a hundredth of what float32 resolves."""
 
 
-def statistics_count(step: int, steps: int, look_every: int) -> bool:
-    """Whether a step's part in the running statistics is still there when they are next read.
+def statistics_are_read(step: int, steps: int, look_every: int) -> bool:
+    """Whether a step's part in the running statistics is still there when somebody reads them.
 
     Args:
         step: of the update.
@@ -37,7 +37,7 @@ def statistics_count(step: int, steps: int, look_every: int) -> bool:
         look_every: steps; so does a look before every so many.
     """
     next_reading = min((step // look_every + 1) * look_every, steps)
-    return next_reading - step <= STATISTICS_REMEMBER
+    return next_reading - step <= STATISTICS_MEMORY
 
 
 class Adaptation:
@@ -90,7 +90,7 @@ def update(
     batch: Mapping[str, Tensor],
     config: RunConfig,
     forward: Forward,
-    count: bool = True,
+    statistics_read: bool = True,
 ) -> dict[str, Tensor]:
     """One update of a row, the published method's or a baseline's.
 
@@ -100,7 +100,7 @@ def update(
         batch: of `ViewsDataset`, on the device.
         config: of the run.
         forward: runs a network on images.
-        count: whether the step's BatchNorm statistics do, see `clean_forward`.
+        statistics_read: see `clean_forward`.
 
     Returns:
         Detached scalars: `loss` and, of the published method, its weighted terms, `importance` and
@@ -111,7 +111,7 @@ def update(
         loss = BASELINES[row.update](networks, batch, config, forward)
         descend(optimizer, loss)
         if config.fidelity.clean_forward:
-            clean_forward(networks.student, batch["clean"], forward, count)
+            clean_forward(networks.student, batch["clean"], forward, statistics_read)
         return {"loss": loss.detach()}
     made = adaptation_step(
         networks,
@@ -121,7 +121,7 @@ def update(
         config.step_settings,
         forward,
         state.prototypes,
-        count,
+        statistics_read,
     )
     state.absence, state.prototypes = made.terms.absence, made.prototypes
     return made.terms.numbers
@@ -181,8 +181,8 @@ def adapt(
             state.prototypes = initial_prototypes(state.networks.memory, records, config, machine)
 
     def update_on(batch: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        count = statistics_count(step, config.adaptation.steps, look_every)
-        return update(row, state, batch, config, machine.forward, count)
+        read = statistics_are_read(step, config.adaptation.steps, look_every)
+        return update(row, state, batch, config, machine.forward, read)
 
     history = train(
         run,

@@ -71,8 +71,8 @@ def train(
         state: is changed; saved now and then.
         dataset: item `position` is what the training sees there, a mapping of tensors; position
             is step * batch size + place in the batch.
-        update: one update on a batch on the device, at a step; returns `loss` first, then what else is to be
-            remembered of the step, all detached scalars.
+        update: one update on a batch on the device, at a step; returns `loss` first, then what
+            else is to be remembered of the step, all detached scalars.
         begin: called once the state is restored, before the first update.
         look: called every `look_every` steps, before the update, and at the end.
         look_every: steps.

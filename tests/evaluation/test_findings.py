@@ -28,7 +28,7 @@ def test_the_largest_piece_counts_not_the_largest_sum():
     predicted[9] = 2  # ignored
     said = findings.largest_wrong_region(truth, predicted, NAMES)
     assert "piece of road that is called bus, 4.0% of the image" in said
-    assert findings.largest_wrong_region(truth, truth, NAMES) == "No pixel is wrong."
+    assert findings.largest_wrong_region(truth, truth, NAMES) == "no pixel is wrong"
 
 
 def test_lost_and_favoured_classes():

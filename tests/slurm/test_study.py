@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -119,6 +120,7 @@ def test_a_failing_variant_stops_no_other_and_its_notebook_is_kept(batches, wher
         outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
         (error,) = (output for output in outputs if output.output_type == "error")
         assert error.ename == "TrainingDiverged"
+        assert re.search(r"adaptation_self_training: step \d+ is not finite", error.evalue)
 
 
 def test_both_nodes_work_and_no_gpu_is_shared(batches, slurm):

@@ -8,9 +8,9 @@ from iapc_lib.method.deeplab import DeepLabV2, network_input
 from iapc_lib.method.optimizer import make_optimizer, set_learning_rate
 from iapc_lib.method.settings import Model, Optimizer
 from iapc_lib.method.step import Networks, clean_forward, descend
-from iapc_lib.training.adapt import STATISTICS_REMEMBER, statistics_count
+from iapc_lib.training.adapt import STATISTICS_MEMORY, statistics_are_read
 
-STEPS = STATISTICS_REMEMBER + 20
+STEPS = STATISTICS_MEMORY + 20
 SMALL = Model(layers=(1, 1, 1, 1), base_width=4, classifier_dilations=(1,))
 
 
@@ -33,7 +33,7 @@ def trained(counts) -> dict[str, torch.Tensor]:
 
 def test_weights_are_the_same_and_statistics_as_if_it_had_always_been_made():
     always = trained(lambda step: True)
-    planned = trained(lambda step: statistics_count(step, STEPS, look_every=STEPS))
+    planned = trained(lambda step: statistics_are_read(step, STEPS, look_every=STEPS))
     too_late = trained(lambda step: step >= STEPS - 5)
     for name, value in always.items():
         if "running" not in name:  # weights, and how many batches were counted
@@ -45,6 +45,6 @@ def test_weights_are_the_same_and_statistics_as_if_it_had_always_been_made():
 
 
 def test_it_is_made_in_the_last_updates_before_a_look_and_before_the_end():
-    made = [step for step in range(4000) if statistics_count(step, 4000, look_every=1500)]
+    made = [step for step in range(4000) if statistics_are_read(step, 4000, look_every=1500)]
     assert made == [*range(1400, 1500), *range(2900, 3000), *range(3900, 4000)]
-    assert all(statistics_count(step, 120, look_every=20) for step in range(120))
+    assert all(statistics_are_read(step, 120, look_every=20) for step in range(120))
