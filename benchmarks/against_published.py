@@ -410,7 +410,6 @@ def serve(side: str, task: Task, pipe: Any) -> None:
     try:
         torch.set_num_threads(task.threads)
         torch.set_num_interop_threads(1)
-        os.environ["TQDM_DISABLE"] = "1"
         with contextlib.redirect_stdout(io.StringIO()):
             if side == "theirs":
                 give_back(task)
@@ -456,6 +455,7 @@ def compared(task: Task, theirs: Any, ours: Any) -> str:
 
 def measure(task: Task, turns: int) -> pd.DataFrame:
     """Seconds by side, what was done and turn."""
+    os.environ["TQDM_DISABLE"] = "1"  # read where a side imports it
     context = multiprocessing.get_context("spawn")
     sides, about = {}, {}
     names = ("theirs", "ours") if task.published else ("ours",)

@@ -16,7 +16,7 @@ from iapc_lib.pipeline import stages
 from iapc_lib.runs.folder import Run, open_run
 
 
-def check(yours: Any, expected: Any) -> None:
+def compare(yours: Any, expected: Any) -> None:
     """Holds what a reader's function returned against what the library gives.
 
     Args:

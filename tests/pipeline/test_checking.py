@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -16,7 +17,7 @@ from iapc_lib.config.presets import load_config
 from iapc_lib.config.sections import Hardware
 from iapc_lib.data.images import read_pair
 from iapc_lib.data.layouts import domain_root, source_records, target_records
-from iapc_lib.machine import memory
+from iapc_lib.machine import device, memory
 from iapc_lib.machine.device import prepare_machine
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.networks.checkpoints import save_network
@@ -155,6 +156,21 @@ def test_what_a_container_has_too_little_of_is_refused(worlds, monkeypatch, tmp_
     monkeypatch.setattr(checking.os, "access", lambda folder, mode: folder != tmp_path)
     (said,) = reasons(iapc("check", "gta5.yaml", worlds, "--quick", "--out", tmp_path / "run"))
     assert f"{tmp_path / 'run'}: cannot be written" in said
+
+
+def test_threads_that_others_would_hold_up_are_said_and_never_changed(worlds, monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.setattr(device.os, "cpu_count", lambda: 2)
+        for load, said in ((0.2, False), (1.9, True)):
+            monkeypatch.setattr(device.os, "getloadavg", lambda load=load: (load, 0, 0))
+            result = iapc("check", "gta5.yaml", worlds | {"hardware.threads": 2}, "--quick")
+            assert result.exit_code == 0 and torch.get_num_threads() == 2
+            assert ("hardware.threads=1" in result.stdout) == said
+        result = iapc("check", "gta5.yaml", worlds | {"hardware.threads": 1}, "--quick")
+        assert "hardware.threads=1" not in result.stdout and torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_memory_of_a_step_is_counted_for_the_published_network():
