@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from iapc_lib.classes import ClassSet, colorize
-from iapc_lib.config.errors import ConfigError
+from iapc_lib.classes import IGNORE, NUM_CLASSES, ClassSet, colorize
+from iapc_lib.config.errors import ConfigError, checked
 from iapc_lib.config.presets import preset_path
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.config.sections import Hardware
-from iapc_lib.data.images import as_rgb, read_image, size_like
+from iapc_lib.data.images import as_rgb, read_image, refuse_train_ids, size_like
 from iapc_lib.data.layouts import folder_records, target_records
 from iapc_lib.evaluation.scores import score_records
 from iapc_lib.machine.device import prepare_machine
@@ -52,8 +52,19 @@ class Segmenter:
         return predict_image(self.ready, _as_image(image), self.settings)
 
     def colored(self, labels: np.ndarray | LabelMap) -> Image.Image:
-        """Train ids (H, W), or what `predict` returns, in Cityscapes' colours."""
-        return Image.fromarray(colorize(labels.labels if isinstance(labels, LabelMap) else labels))
+        """Train ids (H, W), or what `predict` returns, in Cityscapes' colours.
+
+        Raises:
+            ValueError: other values than train ids and 255.
+        """
+        labels = np.asarray(labels.labels if isinstance(labels, LabelMap) else labels)
+        known = np.isin(labels, [*range(NUM_CLASSES), IGNORE])
+        if labels.ndim != 2 or not known.all():
+            raise ValueError(
+                f"train ids are (H, W) numbers of 0..{NUM_CLASSES - 1}, and {IGNORE}; this is "
+                f"{labels.shape} with {np.unique(labels[~known])[:3].tolist() or 'them'}"
+            )
+        return Image.fromarray(colorize(labels.astype(np.uint8)))
 
     def adapt(
         self,
@@ -69,7 +80,7 @@ class Segmenter:
 
         Args:
             folder: searched with its subfolders for images; see `layouts.IMAGE_SUFFIXES`.
-            out: the run folder.
+            out: the run folder; as `folder`, from here where it is not absolute.
             preset: the configuration to start from.
             overrides: of its fields, with `__` for the dot: `adaptation__steps=500`.
 
@@ -79,7 +90,8 @@ class Segmenter:
         Raises:
             ConfigError, DataError, CheckpointError, RunFolderError: it cannot start; says why.
         """
-        first = read_image(folder_records(Path(folder))[0].image)
+        folder = Path(folder).expanduser().absolute()
+        first = read_image(folder_records(folder)[0].image)
         height, width = size_like(first, self.settings.short_side)
         scaled = {
             "evaluation.image_size": 1,
@@ -90,13 +102,13 @@ class Segmenter:
         }
         changes = {
             "source.checkpoint": str(self.checkpoint.resolve()),
-            "target.root": str(Path(folder).resolve()),
+            "target.root": str(folder.resolve()),
             "classes": len(self.classes),
             "model": self.ready.network.model.model_dump(mode="json"),
             **{key: [round(height * f), round(width * f)] for key, f in scaled.items()},
             **{key.replace("__", "."): value for key, value in overrides.items()},
         }
-        run = open_run(preset_path(preset), out, None, changes)
+        run = open_run(preset_path(preset), Path(out).expanduser().absolute(), None, changes)
         return replace(load(stages.network_file(run, "iapc")), settings=self.settings)
 
 
@@ -109,10 +121,11 @@ def load(checkpoint: str | Path, device: str = "auto") -> Segmenter:
 
     Raises:
         CheckpointError: missing, damaged, dangerous, or of another architecture.
-        ConfigError: CUDA is asked for and not there.
+        ConfigError: another device than those, or CUDA, which is not there.
     """
     path = Path(checkpoint).expanduser()
-    ready = load_ready(path, prepare_machine(Hardware(device=device)))
+    hardware = checked(Hardware, {"device": device}, "load")
+    ready = load_ready(path, prepare_machine(hardware))
     return Segmenter(path, ready, PredictionSettings(short_side=min(image_size_of(path))))
 
 
@@ -160,7 +173,8 @@ def evaluate_checkpoint(path: Path, config: RunConfig, split: str = "val") -> di
             f"split '{split}': the labelled splits of this target are: {', '.join(labelled) or 'none'}"
         )
     ready = load_ready(path, prepare_machine(config.hardware))
-    stages.data_roots(config)  # drawn, if it is the miniature's
+    stages.data_roots(config, ("target",))  # drawn, if it is the miniature's
     records = target_records(config, split, labels=True)
+    refuse_train_ids(records)
     found = score_records(ready, records, config.evaluation, f"Scoring {path.name} on {split}")
     return {"checkpoint": str(path), "split": split} | found

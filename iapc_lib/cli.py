@@ -1,14 +1,15 @@
-"""The command `iapc`. Exit status: 0 done, 1 done in part, 2 refused before any work."""
+"""The command `iapc`. Exit status: 0 done, 1 done in part or stopped, 2 refused before any work."""
 
+import errno
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import click
 import typer
 from tqdm import tqdm
+from typer.core import TyperGroup
 
 
 def _path(text: str) -> Path:
@@ -18,7 +19,35 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+class _Commands(TyperGroup):
+    """Turns what a user must mend, or stopped, into a line on stderr and an exit status."""
+
+    def invoke(self, context: click.Context) -> Any:
+        from iapc_lib.files import Refusal
+
+        try:
+            return super().invoke(context)
+        except Refusal as error:
+            for line in str(error).splitlines():
+                _say(line)
+            raise typer.Exit(2) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # `| head`
+                raise
+            if error.filename is None:
+                _say(f"the output cannot be written ({error.strerror or error})")
+                raise typer.Exit(1) from None
+            _say(f"{str(error.filename)[:200]}: cannot be used ({error.strerror})")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            resumes = context.invoked_subcommand in ("run", "predict")
+            _say("stopped" + "; the same command goes on from here" * resumes)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False
+)
 
 
 @app.callback()
@@ -82,24 +111,23 @@ def run(
     from iapc_lib.pipeline.results import summary
     from iapc_lib.pipeline.runner import NotebookFailed, run_notebooks
 
-    with _exit_status():
-        folder = out.absolute() if out else None
-        try:
-            finished = run_notebooks(
-                config,
-                seed,
-                folder,
-                parse_changes(changes or []),
-                variant,
-                base and base.absolute(),
-                continue_from and continue_from.absolute(),
-                until,
-                wait,
-            )
-        except NotebookFailed as error:
-            _say(error)
-            raise typer.Exit(1) from None
-        typer.echo(summary(finished) if until is None else f"finished until {until}")
+    folder = out.absolute() if out else None
+    try:
+        finished = run_notebooks(
+            config,
+            seed,
+            folder,
+            parse_changes(changes or []),
+            variant,
+            base and base.absolute(),
+            continue_from and continue_from.absolute(),
+            until,
+            wait,
+        )
+    except NotebookFailed as error:
+        _say(error)
+        raise typer.Exit(1) from None
+    typer.echo(summary(finished) if until is None else f"finished until {until}")
 
 
 @app.command()
@@ -120,17 +148,18 @@ def check(
     Exit status 0: it can. 2: it can not, and the reasons are on stderr, a line each.
     """
     from iapc_lib.config.presets import load_config, read_preset
+    from iapc_lib.paths import resolve
     from iapc_lib.pipeline import checking
     from iapc_lib.runs.folder import default_folder
 
-    with _exit_status():
-        settings = load_config(config, seed, parse_changes(changes or []), variant)
-        limit = checking.QUICK_IMAGES if quick else None
-        folder = out or read_preset(config).get("out") or default_folder(settings)
-        found = checking.check(settings, Path(folder), limit)
-        typer.echo(checking.format_check(found))
-        _report(found.problems, 2)
-        typer.echo("\na run can start")
+    settings = load_config(config, seed, parse_changes(changes or []), variant)
+    limit = checking.QUICK_IMAGES if quick else None
+    given = out.absolute() if out else read_preset(config).get("out")
+    folder = resolve(given) if given else default_folder(settings)
+    found = checking.check(settings, folder, limit)
+    typer.echo(checking.format_check(found))
+    _report(found.problems, 2)
+    typer.echo("\na run can start")
 
 
 @app.command()
@@ -155,7 +184,7 @@ def predict(
     ] = None,
     scales: Annotated[str, typer.Option(help="Average over scales, such as 1,1.25,0.75.")] = "1",
     flip: Annotated[bool, typer.Option(help="Average with the mirrored image.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward.")] = 4,
+    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="Images a forward.")] = 4,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network computes.")
     ] = "auto",
@@ -171,33 +200,32 @@ def predict(
     from iapc_lib.prediction.folder import predict_folder
     from iapc_lib.prediction.image import PredictionSettings
 
-    with _exit_status():
-        machine = prepare_machine(Hardware(device=device))
-        ready = load_ready(checkpoint, machine)
-        if short_side is None:
-            short_side = min(image_size_of(checkpoint))
-        settings = PredictionSettings(short_side or None, _scales(scales), flip)
-        found, skipped = predict_folder(
-            ready,
-            images,
-            out,
-            checkpoint=file_hash(checkpoint),
-            settings=settings,
-            ids=ids,
-            confidence=confidence,
-            batch_size=batch_size,
-        )
-        reasons = 0
-        try:
-            for reason in skipped:
-                reasons += 1
-                _say("skipped " + _one_line(reason))
-        except FileError as error:
-            _say(error)
-            raise typer.Exit(1) from None
-        typer.echo(f"{found - reasons} images predicted, {reasons} skipped; see {out}")
-        if reasons:
-            raise typer.Exit(1)
+    machine = prepare_machine(Hardware(device=device))
+    ready = load_ready(checkpoint, machine)
+    if short_side is None:
+        short_side = min(image_size_of(checkpoint))
+    settings = PredictionSettings(short_side or None, _scales(scales), flip)
+    found, skipped = predict_folder(
+        ready,
+        images,
+        out,
+        checkpoint=file_hash(checkpoint),
+        settings=settings,
+        ids=ids,
+        confidence=confidence,
+        batch_size=batch_size,
+    )
+    reasons = 0
+    try:
+        for reason in skipped:
+            reasons += 1
+            _say("skipped " + _one_line(reason))
+    except FileError as error:
+        _say(error)
+        raise typer.Exit(1) from None
+    typer.echo(f"{found - reasons} images predicted, {reasons} skipped; see {out}")
+    if reasons:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -215,10 +243,9 @@ def evaluate(
     from iapc_lib.config.presets import load_config
     from iapc_lib.evaluation.tables import format_scores
 
-    with _exit_status():
-        settings = load_config(config, None, parse_changes(changes or []))
-        found = evaluate_checkpoint(checkpoint, settings, split)
-        typer.echo(format_scores(found, format))
+    settings = load_config(config, None, parse_changes(changes or []))
+    found = evaluate_checkpoint(checkpoint, settings, split)
+    typer.echo(format_scores(found, format))
 
 
 @app.command()
@@ -236,11 +263,10 @@ def show(
     from iapc_lib.runs.description import describe
     from iapc_lib.runs.description_text import format_run
 
-    with _exit_status():
-        run = describe(run_folder)
-        text = json.dumps(run, indent=2) if format == "json" else format_run(run, all_fields)
-        typer.echo(text)
-        _report(run["problems"])
+    run = describe(run_folder)
+    text = json.dumps(run, indent=2) if format == "json" else format_run(run, all_fields)
+    typer.echo(text)
+    _report(run["problems"])
 
 
 @app.command()
@@ -251,9 +277,8 @@ def export(
     """Hand on the source network that a run trained: half precision, and what made it."""
     from iapc_lib.pipeline.export import export_source
 
-    with _exit_status():
-        export_source(run_folder, to)
-        typer.echo(f"{to} and {to.with_suffix('.json').name}: a source.checkpoint")
+    export_source(run_folder, to)
+    typer.echo(f"{to} and {to.with_suffix('.json').name}: a source.checkpoint")
 
 
 @app.command()
@@ -269,11 +294,10 @@ def diff(
     from iapc_lib.runs.description import compare
     from iapc_lib.runs.description_text import format_difference
 
-    with _exit_status():
-        found = compare(first, second)
-        text = json.dumps(found, indent=2) if format == "json" else format_difference(found)
-        typer.echo(text)
-        _report(found["problems"])
+    found = compare(first, second)
+    text = json.dumps(found, indent=2) if format == "json" else format_difference(found)
+    typer.echo(text)
+    _report(found["problems"])
 
 
 def _report(problems: list[str], status: int = 1) -> None:
@@ -282,22 +306,6 @@ def _report(problems: list[str], status: int = 1) -> None:
         _say(_one_line(problem))
     if problems:
         raise typer.Exit(status)
-
-
-@contextmanager
-def _exit_status() -> Iterator[None]:
-    """Turns refusals into their lines on stderr and exit status 2, a stop into 1."""
-    from iapc_lib.files import Refusal
-
-    try:
-        yield
-    except Refusal as error:
-        for line in str(error).splitlines():
-            _say(line)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        _say("stopped; the same command goes on from here")
-        raise typer.Exit(1) from None
 
 
 def _say(message: object) -> None:
@@ -337,6 +345,8 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
         key, equals, value = change.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {change}: write KEY=VALUE, such as adaptation.steps=50")
+        if key in parsed:
+            raise ConfigError(f"--set {change}: {key} is given twice")
         try:
             parsed[key] = parse_value(value)
         except ValueError as error:

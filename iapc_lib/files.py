@@ -1,5 +1,6 @@
 """Files that are whole or not there: atomic writes, JSON, hashes, free space."""
 
+import errno
 import functools
 import hashlib
 import json
@@ -51,10 +52,13 @@ def writing(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch.save reports a full disk as a RuntimeError, safetensors as its own.
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        help = "choose another folder"
+        if not isinstance(error, OSError) or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason += f"; {free_megabytes(path.parent):.0f} MB free on the disk"
+            help = "make room or choose another folder"
         raise FileError(
-            f"{path}: cannot be written ({reason}; "
-            f"{free_megabytes(path.parent):.0f} MB free on the disk); "
-            "what was finished before is kept: make room or choose another folder and run again"
+            f"{path}: cannot be written ({reason}); what was finished before is kept: {help} and "
+            "run again"
         ) from error
 
 
@@ -166,7 +170,7 @@ def read_text(path: Path) -> str:
     try:
         seen = path.stat()
         if not stat.S_ISREG(seen.st_mode):
-            raise FileError(f"{path}: is no file but {what_it_is_instead(seen.st_mode)}")
+            raise FileError(f"{path}: is no file but {what_it_is_instead(path)}")
         if seen.st_size > TEXT_MEGABYTES * 1e6:
             raise FileError(f"{path}: is larger than {TEXT_MEGABYTES} MB, so it is none of ours")
         return path.read_text(encoding="utf-8")
@@ -176,8 +180,8 @@ def read_text(path: Path) -> str:
         raise FileError(f"{path}: is no text") from None
 
 
-def what_it_is_instead(mode: int) -> str:
-    """What stands in the place of a file, in words."""
+def what_it_is_instead(path: Path) -> str:
+    """What stands in the place of a file or folder, in words."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a pipe",
@@ -185,7 +189,7 @@ def what_it_is_instead(mode: int) -> str:
         stat.S_IFCHR: "a device",
         stat.S_IFBLK: "a device",
     }
-    return kinds.get(stat.S_IFMT(mode), "something else")
+    return kinds.get(stat.S_IFMT(path.stat().st_mode), "something else")
 
 
 def read_json(path: Path, shape: Any = Any) -> Any:

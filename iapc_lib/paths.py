@@ -22,6 +22,10 @@ def resolve(path: str | Path) -> Path:
 
 def usable_path(text: str) -> str:
     """The text itself; ValueError if no file can have such a path."""
+    if not isinstance(text, str):
+        raise TypeError("is no text")
+    if not text.strip():
+        raise ValueError("is empty; write null for none")
     if "\0" in text:
         raise ValueError("holds a NUL character")
     if any(len(os.fsencode(part)) > 255 for part in Path(text).parts):

@@ -1,5 +1,6 @@
 """What is wrong with a configuration, in the words of the one who wrote it."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -14,13 +15,16 @@ class ConfigError(Refusal, ValueError):
     """A configuration that cannot be used; the message has one line per reason."""
 
 
-def checked(section: type[S], fields: Any, where: str) -> S:
+def checked(
+    section: type[S], fields: Any, where: str, origin: Mapping[str, str] | None = None
+) -> S:
     """A section of these fields.
 
     Args:
         section: whose fields they are.
         fields: as somebody wrote them.
         where: file, or whatever they are from.
+        origin: dotted key -> where that field is from, if it is from elsewhere.
 
     Raises:
         ConfigError: with a line for each key or value that is not allowed.
@@ -32,11 +36,20 @@ def checked(section: type[S], fields: Any, where: str) -> S:
         # A list whose items are wrong counts as empty, too.
         wrong = {e["loc"][:-1] for e in errors}
         lines = [
-            _line(where, e, section)
+            _line(_origin(e, origin or {}, where), e, section)
             for e in errors
             if e["type"] != "too_short" or e["loc"] not in wrong
         ]
         raise ConfigError("\n".join(lines)) from None
+
+
+def _origin(error: dict[str, Any], origin: Mapping[str, str], where: str) -> str:
+    """Who wrote what an error is about: the place of its field, or of a field in it."""
+    parts = [str(part) for part in error["loc"]]
+    for length in range(len(parts), 0, -1):
+        if (key := ".".join(parts[:length])) in origin:
+            return origin[key]
+    return where
 
 
 def _line(where: str, error: dict[str, Any], root: type[Section]) -> str:
@@ -54,8 +67,9 @@ def _line(where: str, error: dict[str, Any], root: type[Section]) -> str:
     if error["type"] == "missing":
         return f"{where}: '{key}' is missing"
     message = error["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be")
     if error["type"] == "tuple_type":
-        message = "write a list, such as [1, 2]"
+        message = "write a list, such as [a, b]"
     if error["type"] == "model_type" and not key:
         message = f"needs the keys {', '.join(root.model_fields)}"
     if not key:

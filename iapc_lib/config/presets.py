@@ -7,6 +7,7 @@ A variant is a small YAML file of `papermill_runs/variants/`: what one row of a 
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
@@ -95,7 +96,8 @@ def read_record(about: Path) -> dict[str, Any]:
     try:
         record = {"hardware": {}, "origin": None} | read_json(about, _RunRecord)
     except FileError as error:
-        raise ConfigError(f"{error}; {_MADE_AGAIN}") from None
+        again = f"; {_MADE_AGAIN}" if os.access(about, os.R_OK) else ""
+        raise ConfigError(f"{error}{again}") from None
     return record | {"hardware": known_fields({"hardware": record["hardware"]})["hardware"]}
 
 
@@ -222,7 +224,8 @@ def load_with_origin(
     given = set(dotted(fields))
     _complete_from_checkpoint(fields)
     origin |= dict.fromkeys(set(dotted(fields)) - given, "description of source.checkpoint")
-    return checked(RunConfig, fields, where), origin
+    changed = {key: place for key, place in origin.items() if place in changes}
+    return checked(RunConfig, fields, where, changed), origin
 
 
 def dotted(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

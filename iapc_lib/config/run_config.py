@@ -121,6 +121,13 @@ class RunConfig(Section):
                 problems.append(f"{name}.root and miniature exclude one another: leave one out")
             if self.miniature is not None and section.layout in ("camvid", "folder", "urbansyn"):
                 problems.append(f"{name}.layout {section.layout} is not drawn as a miniature")
+            if self.miniature is not None and name == "target":
+                splits = {target.train, target.dev, target.val} - {None, "train", "dev", "val"}
+                if splits:
+                    problems.append(
+                        f"target has no split {', '.join(sorted(splits))}: the miniature's are "
+                        "train, dev and val"
+                    )
             if section.sequences and section.layout != "camvid":
                 problems.append(f"{name}.sequences are for layout camvid")
         if self.miniature is None and source.layout and None in (source.train, source.val):

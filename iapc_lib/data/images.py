@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from iapc_lib.classes import IGNORE, PALETTE, UNKNOWN_ID, ClassSet
+from iapc_lib.classes import IGNORE, NUM_CLASSES, PALETTE, UNKNOWN_ID, ClassSet
 from iapc_lib.data.layouts import DataError, Record
 
 T = TypeVar("T")
@@ -81,6 +81,11 @@ def _regular_file(path: Path) -> Path:
     return path
 
 
+LABEL_IDS = ("gta5", "cityscapes")
+"""Layouts with Cityscapes' label ids: those above 18 are vegetation, sky, people, vehicles."""
+LARGEST_TRAIN_ID = NUM_CLASSES - 1
+
+
 class LabelSizeError(DataError):
     """A label of another size than its image."""
 
@@ -116,14 +121,28 @@ def read_label_ids(record: Record, size: tuple[int, int] | None = None) -> np.nd
         ids = _one_channel(path, "labels are 8-bit PNGs with one id a pixel")
     if size is not None and ids.shape != size:
         raise _other_size(record, ids.shape, size)
-    # Label ids above 18 are vegetation, sky, people, vehicles: no street is without them.
-    above = ids[ids > 18] if record.layout in ("gta5", "cityscapes") else ids[:0]
+    above = ids[ids > LARGEST_TRAIN_ID] if record.layout in LABEL_IDS else ids[:0]
     if above.size and (above == 255).all():
         raise DataError(
             f"{path}: looks like train ids (255, and none above 18), where label ids belong: use "
             "the original file, as the data set's authors offer it"
         )
     return ids
+
+
+def refuse_train_ids(records: Sequence[Record]) -> None:
+    """Refuses labels that hold train ids where label ids belong, by a sample of them.
+
+    Raises:
+        DataError: not one of them has an id that streets are never without; names one.
+    """
+    sample = [record for record in every_nth(records, 20) if record.layout in LABEL_IDS]
+    if sample and all((read_label_ids(r) <= LARGEST_TRAIN_ID).all() for r in sample):
+        raise DataError(
+            f"{sample[0].label}: looks like train ids, and so do {len(sample) - 1} others (no id is "
+            f"above {LARGEST_TRAIN_ID}), where label ids belong: use the original files, as the data "
+            "set's authors offer them"
+        )
 
 
 def _one_channel(path: Path, wanted: str) -> np.ndarray:

@@ -22,7 +22,7 @@ from iapc_lib.classes import (
 )
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.miniature.write import ORACLE
-from iapc_lib.files import Refusal, fingerprint, visible_files
+from iapc_lib.files import Refusal, fingerprint, visible_files, what_it_is_instead
 from iapc_lib.paths import resolve
 
 ID_TABLES = {
@@ -204,6 +204,9 @@ def target_records(config: RunConfig, split: str, labels: bool) -> list[Record]:
     if target.dev_every is not None and split in ("train", "dev"):
         held_out = records[:: target.dev_every]
         records = held_out if split == "dev" else [r for r in records if r not in held_out]
+    if not records:
+        of = " with these target.sequences and target.dev_every"
+        raise DataError(f"{root / folder}: no image is left for target.{split}{of}")
     return records if labels else [replace(record, label=None) for record in records]
 
 
@@ -250,7 +253,9 @@ def image_paths(root: Path) -> tuple[list[Path], list[str]]:
     if root.is_file():
         return [root], []
     if not root.is_dir():
-        return [], [f"{root}: no such folder"]
+        if root.exists():
+            return [], [f"{root}: is no folder and no image but {what_it_is_instead(root)}"]
+        return [], [f"{root}: no such folder or image"]
     paths, problems, visited, folders = [], [], set(), []
     others = Counter()
     for folder, subfolders, files in os.walk(

@@ -2,16 +2,17 @@
 
 import itertools
 from collections.abc import Sequence
+from math import nan
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from iapc_lib.classes import CLASS_SETS, IGNORE, ClassSet
+from iapc_lib.classes import ALL_19, CLASS_SETS, IGNORE, ClassSet
 from iapc_lib.config.sections import Evaluation
 from iapc_lib.data.images import ImageDataset
-from iapc_lib.data.layouts import Record
+from iapc_lib.data.layouts import DataError, Record
 from iapc_lib.machine.stalls import heartbeat
 from iapc_lib.networks.ready import ReadyNetwork
 
@@ -27,7 +28,12 @@ def score_records(
     The arguments are those of `confusions`.
     """
     counts = confusions(ready, records, config, description)
-    return {"images": len(records)} | scores(counts.sum(dim=0), ready.classes)
+    return {"images": len(records)} | scores(counts.sum(dim=0), ready.classes, judged_by(records))
+
+
+def judged_by(records: Sequence[Record]) -> ClassSet:
+    """The classes that the records' data set labels: of no others can its labels judge."""
+    return ClassSet(tuple(i for i in ALL_19.train_ids if (records[0].id_table == i).any()))
 
 
 def confusions(
@@ -47,6 +53,9 @@ def confusions(
 
     Returns:
         (N, K, K) int64 on the CPU: pixels of every image by (true, predicted) class.
+
+    Raises:
+        DataError: an image or label cannot be used, or no label has a pixel of a known class.
     """
     network, classes, machine = ready.network, ready.classes, ready.machine
     was_training = network.training
@@ -62,7 +71,13 @@ def confusions(
             pairs = zip(torch.stack(labels).to(machine.device), predictions, strict=True)
             counts += [count_pairs(*pair, len(classes)) for pair in pairs]
     network.train(was_training)
-    return torch.stack(counts).cpu()
+    found = torch.stack(counts).cpu()
+    if not found.any():
+        raise DataError(
+            f"{records[0].label}: neither this label nor any of the {len(records)} has a pixel of a "
+            "class that the network knows: are these the files with label ids?"
+        )
+    return found
 
 
 def count_pairs(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
@@ -85,22 +100,24 @@ def iou_by_class(confusion: Tensor) -> Tensor:
     return hits / (confusion.sum(dim=0) + confusion.sum(dim=1) - hits)
 
 
-def scores(confusion: Tensor, classes: ClassSet) -> dict[str, Any]:
+def scores(confusion: Tensor, classes: ClassSet, judged: ClassSet = ALL_19) -> dict[str, Any]:
     """The scores of one row of `results.json`, in per cent.
 
     Args:
         confusion: (K, K) counts over `classes`, rows the truth.
         classes: the classes that the network knows.
+        judged: the classes that are labelled.
 
     Returns:
-        `miou` over those classes; `miou_19`, `miou_16`, `miou_13`, `miou_11`, None where the network does
-        not know all of these; `iou` by class name. A class that never occurs is None and does
-        not count in a mean.
+        `miou` over the known classes that are labelled; `miou_19`, `miou_16`, `miou_13`,
+        `miou_11`, None where not all of these are known and labelled; `iou` by class name. A class
+        that never occurs, or is not labelled, is None and does not count in a mean.
     """
     iou = 100 * iou_by_class(confusion.double())
+    iou[[channel for channel, i in enumerate(classes.train_ids) if i not in judged.train_ids]] = nan
     result: dict[str, Any] = {"miou": _number(iou.nanmean())}
     for number, subset in CLASS_SETS.items():
-        known = set(subset.train_ids) <= set(classes.train_ids)
+        known = set(subset.train_ids) <= {*classes.train_ids} & {*judged.train_ids}
         channels = [classes.train_ids.index(i) for i in subset.train_ids] if known else []
         result[f"miou_{number}"] = _number(iou[channels].nanmean())
     result["iou"] = dict(zip(classes.names, map(_number, iou), strict=True))

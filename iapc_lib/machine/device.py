@@ -154,6 +154,8 @@ def prepare_machine(config: HardwareConfig) -> Machine:
     torch.utils.deterministic.fill_uninitialized_memory = False
     # Said of every loss of an image; without a reduction of its own it is repeatable.
     warnings.filterwarnings("ignore", "nll_loss2d_forward_out_cuda_template")
+    # `iapc check` says it of a whole run, once.
+    warnings.filterwarnings("ignore", "This DataLoader will create")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     autocast = config.precision == "bfloat16" or (config.precision == "auto" and use_cuda)

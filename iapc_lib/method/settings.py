@@ -37,6 +37,10 @@ def _kinds(annotation: Any) -> Iterator[Any]:
         yield from _kinds(part)
 
 
+def _begins_as_number(text: str) -> bool:
+    return text.lstrip("+-")[:1].isdigit()
+
+
 class Section(BaseModel):
     """A part of a configuration: frozen, every value checked, unknown names refused."""
 
@@ -47,16 +51,20 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _as_it_was_meant(cls, value: Any, info: ValidationInfo) -> Any:
-        """`true` and "1" are no 1, and digits may be a name."""
+        """`true`, "1" and 1.000 are no 1, and digits may be a name."""
         allowed = set(_kinds(cls.model_fields[info.field_name].annotation))
         items = value if isinstance(value, list | tuple) else [value]
         if not allowed & {bool, Any} and any(isinstance(item, bool) for item in items):
             raise ValueError("true and false are for switches alone")
         texts = any(kind in (str, Path, Any) or isinstance(kind, str) for kind in allowed)
-        if not texts and any(isinstance(item, str) and item.isdigit() for item in items):
+        if not texts and any(isinstance(item, str) and _begins_as_number(item) for item in items):
             raise ValueError(
-                "a text where a number belongs: no quotation marks, and no zeros in front"
+                "is read as a text: a number is written in digits alone, without zeros in front, "
+                "signs between them, or quotation marks"
             )
+        whole = int in allowed and float not in allowed
+        if whole and any(isinstance(item, float) for item in items):
+            raise ValueError("a whole number is written without a point: 9000, not 9.000 or 9e3")
         return str(value) if str in allowed and type(value) is int else value
 
 

@@ -74,6 +74,8 @@ def load_network(path: Path, config: RunConfig | None = None) -> tuple[DeepLabV2
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from None
         model, classes = _described(path)
+    elif path.suffix == ".json":
+        raise CheckpointError(f"{path}: is no network; name the .safetensors that it describes")
     else:
         weights = read_published_weights(path)
         # Dilations leave no trace in the weights.
@@ -125,7 +127,10 @@ def read_description(weights: Path) -> Description:
     """
     path = weights.with_suffix(".json")
     if not path.exists():
-        raise CheckpointError(f"{weights}: the description {path.name} is missing")
+        raise CheckpointError(
+            f"{weights}: the description {path.name} is missing; it lies beside the network where "
+            "that was made: copy both"
+        )
     try:
         return read_json(path, Description)
     except FileError as error:
@@ -144,8 +149,8 @@ def _described(weights: Path) -> tuple[Model, ClassSet]:
         )
     if description.sha256 != file_hash(weights):
         raise CheckpointError(
-            f"{weights.with_suffix('.json')}: describes no network (its weights are others than "
-            "those in the .safetensors file)"
+            f"{weights}: is not the file that {weights.with_suffix('.json').name} describes (another "
+            "SHA-256): one of them was changed or replaced; get both again"
         )
     return description.model, classes
 

@@ -9,7 +9,7 @@ from iapc_lib.config.run_config import RunConfig
 from iapc_lib.files import atomic_path
 from iapc_lib.method.deeplab import DeepLabV2
 from iapc_lib.networks.published import read_published_weights
-from iapc_lib.networks.weights import CheckpointError, load_weights
+from iapc_lib.networks.weights import CheckpointError, load_weights, what_it_is
 from iapc_lib.paths import resolve
 
 
@@ -26,6 +26,8 @@ def imagenet_file(config: RunConfig) -> Path | None:
         path = resolve(given)
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file (source_training.imagenet_weights)")
+        if (what := what_it_is(path)) is not None:
+            raise CheckpointError(f"{path}: {what} (source_training.imagenet_weights)")
         return path
     kind = config.model.layers if config.model.body == "resnet" else config.model.body
     if kind not in TORCHVISION_WEIGHTS:

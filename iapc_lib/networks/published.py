@@ -5,6 +5,7 @@ torch's restricted reader builds tensors and plain containers and refuses all el
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def read_published_weights(path: Path) -> dict[str, Tensor]:
         CheckpointError: damaged, of another format, or would execute something.
     """
     try:
-        with torch.serialization.safe_globals(_LEFT_OUT):
+        with torch.serialization.safe_globals(_LEFT_OUT), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle's protocol
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = " ".join(str(error).split())

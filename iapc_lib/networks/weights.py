@@ -76,6 +76,8 @@ def what_it_is(path: Path) -> str | None:
         return "is a Git LFS pointer, not the file that it stands for: run git lfs pull"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page (HTML), such as a download page in the place of the download"
+    if path.suffix != ".safetensors" and start[8:10] == b'{"':
+        return "is a safetensors file by another name: its name must end in .safetensors"
     if start.startswith(b"PK") and not zipfile.is_zipfile(path):
         return "is not whole: a part of it is missing at its end; get it again"
     return None

@@ -2,10 +2,11 @@
 
 import math
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,14 @@ from iapc_lib.classes import NAMES, NUM_CLASSES
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.cache import missing_bytes, training_sizes
-from iapc_lib.data.images import LabelSizeError, every_nth, read_image, read_label_ids, to_train_ids
+from iapc_lib.data.images import (
+    LabelSizeError,
+    every_nth,
+    read_image,
+    read_label_ids,
+    refuse_train_ids,
+    to_train_ids,
+)
 from iapc_lib.data.layouts import (
     RENDERED,
     DataError,
@@ -32,12 +40,11 @@ from iapc_lib.machine.device import Machine, prepare_machine
 from iapc_lib.machine.memory import total_memory
 from iapc_lib.networks.build import build_network
 from iapc_lib.networks.checkpoints import load_network
-from iapc_lib.networks.imagenet import imagenet_file
-from iapc_lib.networks.weights import CheckpointError
+from iapc_lib.networks.imagenet import imagenet_file, load_imagenet_body
 from iapc_lib.paths import resolve
 from iapc_lib.pipeline.results import rows_of
 from iapc_lib.rows import ROWS
-from iapc_lib.runs.folder import Run
+from iapc_lib.runs.folder import Run, refuse_other_folder
 from iapc_lib.training.monitor import LOOKS_PER_RUN
 
 PUBLISHED_COUNTS = {
@@ -60,6 +67,8 @@ QUICK_IMAGES = 100
 
 LABEL_BYTES_PER_PIXEL = 0.05
 """Of pseudo-labels as PNG; a generous estimate."""
+DRAWN_BYTES_PER_PIXEL = 3
+"""Of the miniature's images with their labels."""
 
 
 class CannotStart(Refusal, ValueError):
@@ -83,6 +92,8 @@ class SplitCheck:
     """A line for every file that cannot be used."""
     other_size: list[str] = field(default_factory=list)
     """Names of images whose label has another size."""
+    drawn: list[str] = field(default_factory=list)
+    """Names of images with as few colours as a label map."""
 
 
 @dataclass
@@ -110,12 +121,15 @@ def check(config: RunConfig, folder: Path, limit: int | None = None) -> Check:
     _check_data(config, limit, found)
     _check_machine(config, folder, found)
     trained = (folder / "source.safetensors").exists()
+    downloads = config.source_training.imagenet_weights == "torchvision"
     try:
+        refuse_other_folder(folder, config)
         if config.source.checkpoint:
             load_network(resolve(config.source.checkpoint), config)
-        elif not found.problems and not trained:
-            imagenet_file(config)
-    except CheckpointError as error:
+        elif not trained and not (found.problems and downloads):
+            if imagenet := imagenet_file(config):
+                load_imagenet_body(build_network(config.classes, config.model), imagenet)
+    except Refusal as error:
         found.problems.append(str(error))
     return found
 
@@ -175,7 +189,6 @@ def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
             continue
         if config.miniature is not None and not domain_root(config, domain).exists():
             found.notes.append(f"{domain}: the miniature will be drawn")
-            _check_writable(resolve(config.miniature.folder), "miniature.folder", found)
             continue
         try:
             if domain == "source":
@@ -197,6 +210,11 @@ def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
         found.problems += result.problems
         if (domain, split) == ("target", "train") and result.sizes:
             found.notes += _distortion(config, *result.sizes.most_common(1)[0][0])
+        if result.drawn:
+            found.notes.append(
+                f"{result.name}: {len(result.drawn)} images have no more colours than a label map, "
+                f"such as {result.drawn[0]}: are these photographs?"
+            )
         if result.other_size and domain == "source":
             names = sorted({*config.source.leave_out, *result.other_size})
             found.notes.append(
@@ -214,9 +232,10 @@ def _distortion(config: RunConfig, width: int, height: int) -> list[str]:
     if abs(math.log(width / height * to_height / to_width)) < math.log(1.1):
         return []
     return [
-        f"most target images are {width}x{height}, and views.clean_size is {to_width}x{to_height}: "
-        "they would be stretched; for their proportions set it to "
-        f"[{to_height},{round(to_height * width / height)}], and all other sizes alike"
+        f"most target images are {width}x{height} (width x height), and views.clean_size is "
+        f"{to_width}x{to_height}: they would be stretched; for their proportions set it to "
+        f"[{to_height},{round(to_height * width / height)}] ([height,width]), and all other sizes "
+        "alike"
     ]
 
 
@@ -232,9 +251,11 @@ def _check_split(name: str, records: Sequence[Record], limit: int | None) -> Spl
         leave=False,
         disable=None,
     )
-    for record, (size, pixels, problem) in zip(sample, read, strict=True):
+    for record, (size, colors, pixels, problem) in zip(sample, read, strict=True):
         if size is not None:
             result.sizes[size] += 1
+            if colors <= NUM_CLASSES + 1:
+                result.drawn.append(record.name)
         if pixels is not None:
             result.pixels = pixels if result.pixels is None else result.pixels + pixels
         if problem is not None:
@@ -246,23 +267,30 @@ def _check_split(name: str, records: Sequence[Record], limit: int | None) -> Spl
             f"{result.name}: none of its {result.read} labels has a pixel of an evaluated class, "
             f"such as {records[0].label}: are these the files with label ids?"
         )
+    elif result.pixels is not None and not result.problems:
+        try:
+            refuse_train_ids(records)
+        except DataError as error:
+            result.problems.append(str(error))
     return result
 
 
 def _check_record(
     record: Record,
-) -> tuple[tuple[int, int] | None, np.ndarray | None, DataError | None]:
-    """Size of the image, pixels of every train id, and why the pair cannot be used."""
-    size = None
+) -> tuple[tuple[int, int] | None, int, np.ndarray | None, DataError | None]:
+    """Size of the image and its colours, pixels of every train id, why the pair cannot be used."""
+    size, colors = None, 0
     try:
         image = read_image(record.image)
         size = image.size
+        colors = len(np.unique(np.asarray(image)[::8, ::8].reshape(-1, 3), axis=0))
         if record.label is None:
-            return size, None, None
+            return size, colors, None, None
         ids = read_label_ids(record, (image.height, image.width))
-        return size, np.bincount(to_train_ids(record, ids).reshape(-1), minlength=256), None
+        pixels = np.bincount(to_train_ids(record, ids).reshape(-1), minlength=256)
+        return size, colors, pixels, None
     except DataError as error:
-        return size, None, error
+        return size, colors, None, error
 
 
 def _compare_counts(config: RunConfig, found: Check) -> None:
@@ -297,6 +325,12 @@ def _check_machine(config: RunConfig, folder: Path, found: Check) -> None:
     found.machine.append(("device", f"{machine.description}, {precision}"))
     if machine.busy:
         found.notes.append(machine.busy)
+    cores = os.cpu_count() or 1
+    if config.hardware.workers > cores:
+        found.notes.append(
+            f"hardware.workers: {config.hardware.workers} processes load images on {cores} cores; "
+            "more than cores make it no faster"
+        )
 
     _check_shared_memory(config, found)
     weights, graph = step_bytes(config, machine)
@@ -315,14 +349,14 @@ def _check_machine(config: RunConfig, folder: Path, found: Check) -> None:
     images = sum(split.found for split in found.splits if split.name == "target train")
     labels = images * config.pseudo_labels.image_size[0] * config.pseudo_labels.image_size[1]
     disk = networks * weights / 1e6 + labels * LABEL_BYTES_PER_PIXEL / 1e6 + 50
-    disk += _cache_megabytes(config, folder, found)
-    _check_writable(folder, "out", found)
-    free = free_megabytes(folder)
-    found.machine.append(("disk", f"about {disk:.0f} MB, of {free:.0f} MB free at {folder}"))
-    if free < disk:
-        found.problems.append(
-            f"{folder}: the disk has {free:.0f} MB free, this run needs about {disk:.0f} MB"
-        )
+    needs = [Need("disk", "out", folder, disk)]
+    if config.miniature is not None:
+        drawn = resolve(config.miniature.folder)
+        needs.append(Need("drawings", "miniature.folder", drawn, _drawn_megabytes(config)))
+    elif config.hardware.cache is not None and not found.problems:
+        cache = resolve(config.hardware.cache)
+        needs.append(Need("cache", "hardware.cache", cache, _cache_megabytes(config, cache)))
+    _check_disks([need for need in needs if need.megabytes], found)
 
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -347,36 +381,62 @@ def _check_shared_memory(config: RunConfig, found: Check) -> None:
         )
 
 
-def _check_writable(folder: Path, key: str, found: Check) -> None:
-    if not os.access(existing_parent(folder), os.W_OK | os.X_OK):
-        found.problems.append(f"{folder}: cannot be written; name another folder ({key})")
+class Need(NamedTuple):
+    """What will be written to a folder."""
+
+    what: str
+    key: str
+    """Of the configuration, that names the folder."""
+    folder: Path
+    megabytes: float
 
 
-def _cache_megabytes(config: RunConfig, folder: Path, found: Check) -> float:
-    """What the image cache would still write, in MB; counted with the run if on the same disk."""
-    if config.hardware.cache is None or found.problems or config.miniature is not None:
-        return 0.0
-    cache = resolve(config.hardware.cache)
+def _check_disks(needs: Sequence[Need], found: Check) -> None:
+    """Whether the folders can be written, and what goes to one disk fits there together."""
+    disks = defaultdict(list)
+    for need in needs:
+        free, there = free_megabytes(need.folder), existing_parent(need.folder)
+        text = f"about {need.megabytes:.0f} MB, of {free:.0f} MB free at {need.folder}"
+        found.machine.append((need.what, text))
+        disks[there.stat().st_dev].append(need)
+        if not os.access(there, os.W_OK | os.X_OK):
+            found.problems.append(
+                f"{need.folder}: cannot be written; name another folder ({need.key})"
+            )
+    for together in disks.values():
+        free, needed = free_megabytes(together[0].folder), sum(n.megabytes for n in together)
+        if free < needed:
+            parts = " and ".join(f"{n.megabytes:.0f} MB for {n.key}" for n in together)
+            found.problems.append(
+                f"{together[0].folder}: the disk has {free:.0f} MB free, this run needs about "
+                f"{parts}: name folders on a larger one"
+            )
+
+
+def _cache_megabytes(config: RunConfig, cache: Path) -> float:
+    """What the image cache would still write, in MB."""
     training = {"target": target_records(config, "train", labels=False)}
     if config.source.layout and not config.source.checkpoint:
         training["source"] = source_records(config)[0]
-    missing = sum(
-        missing_bytes(records, cache, *training_sizes(config, domain))
+    return sum(
+        missing_bytes(records, cache, *training_sizes(config, domain)) / 1e6
         for domain, records in training.items()
     )
-    if missing:
-        _check_writable(cache, "hardware.cache", found)
-    free = free_megabytes(cache)
-    found.machine.append(
-        ("cache", f"{missing / 1e6:.0f} MB to make, of {free:.0f} MB free at {cache}")
+
+
+def _drawn_megabytes(config: RunConfig) -> float:
+    """What the miniature would still draw, in MB."""
+    mini = config.miniature
+    images = {
+        "source": mini.source_train + mini.source_val,
+        "target": mini.target_train + mini.target_dev + mini.target_val,
+    }
+    missing = sum(
+        number
+        for domain, number in images.items()
+        if getattr(config, domain).layout and not domain_root(config, domain).exists()
     )
-    if free < missing / 1e6:
-        found.problems.append(
-            f"{cache}: the disk has {free:.0f} MB free, the image cache needs {missing / 1e6:.0f} "
-            "MB more: name another folder (hardware.cache), or null for none"
-        )
-    same_disk = existing_parent(cache).stat().st_dev == existing_parent(folder).stat().st_dev
-    return missing / 1e6 if same_disk else 0.0
+    return missing * mini.size[0] * mini.size[1] * DRAWN_BYTES_PER_PIXEL / 1e6
 
 
 def _steps(config: RunConfig) -> list[tuple[int, tuple[int, int]]]:

@@ -6,10 +6,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from iapc_lib.files import read_json
+from iapc_lib.files import file_hash, read_json
 from iapc_lib.networks.checkpoints import load_network, save_network
 from iapc_lib.networks.weights import CheckpointError
-from iapc_lib.pipeline import results
 from iapc_lib.runs.folder import read_run
 from iapc_lib.runs.records import read_stage
 
@@ -25,15 +24,18 @@ def export_source(run_folder: Path, path: Path) -> None:
 
     Args:
         run_folder: of a run that trained its source network.
-        path: a `.safetensors`; one that is there is replaced.
+        path: of the new `.safetensors`.
 
     Raises:
         CheckpointError: the network is not there, was not trained there, or does not fit half
-            precision; or the path names another kind of file.
+            precision; or the path names another kind of file, or one that is there.
         RunFolderError: the folder holds no run.
     """
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: name a file that ends in .safetensors")
+    for there in (path, path.with_suffix(".json")):
+        if there.exists():
+            raise CheckpointError(f"{there}: is there already; name another file, or delete it")
     run = read_run(Path(run_folder).absolute())
     trained = run.path("source.safetensors")
     if run.config.source.checkpoint or not trained.exists():
@@ -45,6 +47,12 @@ def export_source(run_folder: Path, path: Path) -> None:
     broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
     if broken:
         raise CheckpointError(f"{trained}: too large for half precision: {', '.join(broken)}")
+    scored = run.path("stages", "scores_source_home.json")
+    scores = read_stage(scored) if scored.exists() else {"inputs": {}}
+    if scores["inputs"].get("network") != file_hash(trained):
+        raise CheckpointError(
+            f"{trained}: has not been scored at home yet; run it first, until 01_source_model"
+        )
     history = read_json(run.path("history_source.json"), list[dict[str, Any]])
     made = read_stage(run.path("stages", "source_network.json"))
     description = read_json(trained.with_suffix(".json"), dict[str, Any])
@@ -54,7 +62,7 @@ def export_source(run_folder: Path, path: Path) -> None:
         run.config,
         what=description["what"],
         precision=str(torch.float16).removeprefix("torch."),
-        scores_at_home=results.source_val_scores(run),
+        scores_at_home=scores["facts"],
         curve=_curve(history),
         imagenet_sha256=made["facts"].get("imagenet_sha256"),
         provenance=description["provenance"],

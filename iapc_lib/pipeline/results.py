@@ -10,7 +10,7 @@ from iapc_lib.config.presets import RECORD
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.data.fingerprints import target_fingerprint
 from iapc_lib.data.layouts import severities, source_records, target_records
-from iapc_lib.evaluation.scores import confusions, score_records, scores
+from iapc_lib.evaluation.scores import confusions, judged_by, score_records, scores
 from iapc_lib.evaluation.tables import iou_table, unlabelled_table
 from iapc_lib.evaluation.without_labels import unlabelled_measures
 from iapc_lib.files import file_hash, read_json, write_json
@@ -44,10 +44,12 @@ def row_scores(run: Run, row: str, split: str) -> dict[str, Any]:
         severity = severities(run.config)
         records = sorted(records, key=lambda record: severity.get(record.name, 0))
         counts = confusions(ready, records, run.config.evaluation, f"Scoring {row} on {split}")
-        found = {"images": len(records)} | scores(counts.sum(dim=0), ready.classes)
+        judged = judged_by(records)
+        found = {"images": len(records)} | scores(counts.sum(dim=0), ready.classes, judged)
         if severity and len(records) >= QUARTERS:
             quarters = (
-                scores(part.sum(dim=0), ready.classes) for part in counts.tensor_split(QUARTERS)
+                scores(part.sum(dim=0), ready.classes, judged)
+                for part in counts.tensor_split(QUARTERS)
             )
             found["miou_by_severity"] = [quarter["miou"] for quarter in quarters]
         return found

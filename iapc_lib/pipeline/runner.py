@@ -184,8 +184,8 @@ def _execute(source: Path, executed: Path, parameters: dict[str, Any]) -> None:
                 parameters,
                 progress_bar={"desc": name, "position": 1, "leave": False},
                 cwd=project_root(),
-                # Below that a kernel warns of its own connection, which nobody here can mend.
-                extra_arguments=["--log-level=ERROR"],
+                # Below that a kernel speaks of its own connection, which nobody here can mend.
+                extra_arguments=["--log-level=CRITICAL"],
             )
             return
         except NoSuchKernel as error:

@@ -5,6 +5,7 @@ stage asks for the files of its direct inputs only, and loads a network when it 
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,16 @@ def data(run: Run) -> dict[str, Path]:
     return data_roots(run.config)
 
 
-def data_roots(config: RunConfig) -> dict[str, Path]:
-    """The roots of the `source` and `target` data sets; the miniature's are drawn if missing.
+def data_roots(config: RunConfig, domains: Sequence[str] = ("source", "target")) -> dict[str, Path]:
+    """The roots of data sets; the miniature's are drawn if missing.
 
     There is no `source` where a checkpoint is all that is left of it.
 
     Raises:
         FileError: the folder of the drawings cannot be written.
     """
-    domains = ("source", "target") if config.source.layout else ("target",)
-    roots = {domain: domain_root(config, domain) for domain in domains}
+    there = [domain for domain in domains if getattr(config, domain).layout]
+    roots = {domain: domain_root(config, domain) for domain in there}
     mini = config.miniature
     if mini is not None:
         counts = {

@@ -90,7 +90,6 @@ def predict_folder(
         "settings": {**asdict(settings), "scales": list(settings.scales)},
         "ids": ids,
     }
-    _claim(out, record)
     kinds = ("labels", "colors", "overlays", "confidence")[: 3 + confidence]
     names = _unique_names([path.relative_to(root).as_posix() for path in paths])
 
@@ -103,6 +102,8 @@ def predict_folder(
         except (DataError, OSError):
             return False
 
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     alone = ExitStack()
     try:
         alone.enter_context(only_writer(out / ".lock", 0))
@@ -112,6 +113,11 @@ def predict_folder(
         ) from None
     except OSError as error:
         raise FileError(f"{out}: cannot be written ({error.strerror})") from None
+    try:
+        _claim(out, record)
+    except FileError:
+        alone.close()
+        raise
     missing = [pair for pair in zip(paths, names, strict=True) if not finished(*pair)]
 
     def work() -> Iterator[str]:

@@ -229,36 +229,59 @@ def open_run(
         "hardware": config.hardware.model_dump(mode="json"),
         "origin": {key: place for key, place in origin.items() if key in dotted(described)},
     }
+    run = Run(folder, config)
+    refuse_other_folder(folder, config)
+    if not about.exists():
+        write_json(about, record)
+    elif _differences(about, described):
+        with run.lock(RUNNER_LOCK, 0), run.lock(wait=0):  # nobody is at work there
+            write_json(about, record)
+    run.forget_changed()
+    return run
+
+
+def refuse_other_folder(folder: Path, config: RunConfig) -> None:
+    """Refuses a folder that a run of this configuration cannot use; nothing is written.
+
+    Raises:
+        RunFolderError: it holds work of other parameters or of somebody else, or lies among the
+            images, where a run's pictures would be taken for photographs.
+    """
+    about = folder / RECORD
+    described = config.model_dump(mode="json", exclude={"hardware"})
+    if config.target.layout == "folder":
+        images = resolve(config.target.root) / config.target.train
+        if folder.resolve().is_relative_to(images.resolve()):
+            raise RunFolderError(
+                f"{folder}: lies in the folder of the images, {images}, and would be searched for "
+                "them; choose a folder beside it with `out` (--out)"
+            )
     if about.exists():
-        recorded = with_defaults(read_run_record(about)["config"])
-        recorded.pop("hardware", None)
-        before, now = dotted(recorded), dotted(described)
-        changes = [
-            f"{key} is {now.get(key)!r}, there {before.get(key)!r}"
-            for key in {**before, **now}
-            if now.get(key) != before.get(key)
-        ]
-        empty = not folder.joinpath("stages").exists() and not folder.joinpath("states").exists()
-        if changes and empty:
-            run = Run(folder, config)
-            with run.lock(RUNNER_LOCK, 0), run.lock(wait=0):  # nobody is at work there
-                write_json(about, record)
-        elif changes:
+        changes = _differences(about, described)
+        begun = any((folder / name).exists() for name in ("stages", "states"))
+        if changes and begun:
             raise RunFolderError(
                 f"{folder}: was made with other parameters ({'; '.join(changes)}); "
                 "choose another folder with `out` (--out), or delete it"
             )
-    elif any(not path.is_dir() for path in visible_files(folder, "**/*")):
-        if not _made_by(folder, described):
-            raise RunFolderError(
-                f"{folder}: is not empty and no run folder (it has no run.json); choose another one"
-            )
-        write_json(about, record)
-    else:
-        write_json(about, record)
-    run = Run(folder, config)
-    run.forget_changed()
-    return run
+        return
+    full = any(not path.is_dir() for path in visible_files(folder, "**/*"))
+    if full and not _made_by(folder, described):
+        raise RunFolderError(
+            f"{folder}: is not empty and no run folder (it has no run.json); choose another one"
+        )
+
+
+def _differences(about: Path, described: Mapping[str, Any]) -> list[str]:
+    """In which fields a folder's configuration is another one, in words."""
+    recorded = with_defaults(read_run_record(about)["config"])
+    recorded.pop("hardware", None)
+    before, now = dotted(recorded), dotted(described)
+    return [
+        f"{key} is {now.get(key)!r}, there {before.get(key)!r}"
+        for key in {**before, **now}
+        if now.get(key) != before.get(key)
+    ]
 
 
 def _made_by(folder: Path, described: Mapping[str, Any]) -> bool:

@@ -107,6 +107,12 @@ def test_a_size_is_two_sides_that_a_machine_can_hold(key: str, text: str):
         ("source.layout=kitti", "source.layout"),
         ("target.layout=gta5", "target.layout"),
         ("target.dev_every=1", "target.dev_every"),
+        ("target.val=vall", "no split vall"),
+        ("adaptation.steps=9.000", "adaptation.steps"),
+        ("adaptation.steps=9_000", "adaptation.steps"),
+        ("adaptation.steps=9,000", "adaptation.steps"),
+        ("miniature.target_val=1000000000", "miniature.folder"),
+        ("miniature.folder=''", "miniature.folder"),
         ("miniature.folder=~nosuchuser/x", "miniature.folder"),
         (f"miniature.folder={'x' * 300}", "miniature.folder"),
         ("miniature.folder=a\0b", "miniature.folder"),
@@ -117,6 +123,21 @@ def test_a_size_is_two_sides_that_a_machine_can_hold(key: str, text: str):
 )
 def test_a_change_is_refused_by_its_name(change: str, name: str, tmp_path):
     refused(name, "check", PRESET, "--quick", "--out", tmp_path / "run", "--set", change)
+
+
+def test_a_change_is_blamed_on_the_one_who_made_it(tmp_path):
+    out = ("--out", tmp_path / "run")
+    refused("--set): unknown key", "check", PRESET, *out, "--set", "views.magic=1")
+    twice = ("--set", "adaptation.steps=5", "--set", "adaptation.steps=6")
+    refused("adaptation.steps is given twice", "check", PRESET, *out, *twice)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/".join("x" * 200 for _ in range(25)), "out"])
+def test_a_folder_that_cannot_be_is_refused_by_its_name(name: str, tmp_path):
+    put(tmp_path / "file", "no folder")
+    folder = tmp_path / ("file/out" if name == "out" else name)
+    for command in (("check", PRESET, "--quick", "--out"), ("run", PRESET, "--out"), ("show",)):
+        refused(name[:100], *command, folder)
 
 
 @pytest.mark.parametrize(

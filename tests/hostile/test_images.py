@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -158,20 +159,59 @@ def cityscapes(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("kind", LABELS)
-@pytest.mark.parametrize("command", ["check", "evaluate"])
-def test_a_label_that_is_none_is_refused_by_name(command, kind, checkpoint, cityscapes, tmp_path):
-    root, label = cityscapes, sorted(cityscapes.glob("gtFine/val/*/*.png"))[1]
-    label.write_bytes(LABELS[kind])
+def options_of(checkpoint: Path, root: Path) -> list[str]:
     source = [f"source.{key}=null" for key in ("layout", "root", "train", "val")]
     changes = [*source, f"source.checkpoint={checkpoint}", f"target.root={root}"]
     changes += ["model.layers=[1,1,1,1]", "model.base_width=4", "model.classifier_dilations=[1]"]
-    options = [word for change in changes for word in ("--set", change)]
+    return [word for change in changes for word in ("--set", change)]
+
+
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("command", ["check", "evaluate"])
+def test_a_label_that_is_none_is_refused_by_name(command, kind, checkpoint, cityscapes, tmp_path):
+    label = sorted(cityscapes.glob("gtFine/val/*/*.png"))[1]
+    label.write_bytes(LABELS[kind])
+    options = options_of(checkpoint, cityscapes)
     preset = PRESETS / "gta5.yaml"
     if command == "check":
         refused(label.name, "check", preset, "--out", tmp_path / "run", *options)
     else:
         refused(label.name, "evaluate", checkpoint, preset, *options)
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [([0], "label ids"), ([0, 18, 7, 13], "train ids")],
+    ids=["nothing evaluated", "train ids without 255"],
+)
+@pytest.mark.parametrize("command", ["check", "evaluate"])
+def test_labels_that_are_none_together_are_refused(
+    command, ids, said, checkpoint, cityscapes, tmp_path
+):
+    root = shutil.copytree(cityscapes, tmp_path / "cityscapes")
+    for label in root.glob("gtFine/*/*/*.png"):
+        label.write_bytes(encoded("PNG", Image.fromarray(np.resize(np.uint8(ids), (64, 128)))))
+    options = options_of(checkpoint, root)
+    if command == "check":
+        refused(said, "check", PRESETS / "gta5.yaml", "--out", tmp_path / "run", *options)
+    else:
+        refused(said, "evaluate", checkpoint, PRESETS / "gta5.yaml", *options)
+
+
+def test_a_network_is_judged_by_the_classes_that_are_labelled(checkpoint, tmp_path):
+    for split in ("train", "test"):
+        for folder, kind in ((split, None), (f"{split}annot", np.arange(12, dtype=np.uint8))):
+            image = noise(24, 40) if kind is None else Image.fromarray(np.resize(kind, (24, 40)))
+            path = tmp_path / "camvid" / folder / "0001TP_000000.png"
+            put(path, encoded("PNG", image))
+    changes = [f"target.root={tmp_path / 'camvid'}", "evaluation.image_size=[24,40]"]
+    options = [word for change in changes for word in ("--set", change)]
+    command = ("evaluate", checkpoint, PRESETS / "camvid_dusk.yaml", *options)
+    status, said = iapc(*command)
+    lines = dict(line.rsplit(None, 1) for line in said.splitlines() if line.strip())
+    assert status == 0 and "mIoU over 11" in lines and "mIoU over 19" not in lines, said
+    assert lines["terrain"] == lines["train"] == "-" and lines["road"] != "-"
+    refused("target.sequences", *command, "--set", "target.sequences=[0001XX]")
 
 
 def test_an_explorer_leaves_out_what_cannot_be_read_and_says_so(checkpoint, tmp_path):

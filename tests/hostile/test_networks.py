@@ -231,6 +231,7 @@ def test_what_others_write_beside_the_weights_is_left_out(key, photographs, tmp_
         ("--short-side", "20000"),
         ("--short-side", "many"),
         ("--batch-size", "0"),
+        ("--batch-size", "100000000000000000000"),
         ("--ids", "gta"),
         ("--device", "tpu"),
         ("--out", ""),

@@ -64,11 +64,11 @@ def test_refusals_name_the_file_and_what_does_not_fit(tmp_path, tiny_run):
     description = json.loads(path.with_suffix(".json").read_text())
     description["model"] = config.model.model_dump(mode="json")
     for change, reason in (
-        ({"sha256": "0" * 64}, "its weights are others"),
-        ({"classes": description["classes"][::-1]}, "its 19 classes are not road, "),
+        ({"sha256": "0" * 64}, "net.safetensors: is not the file that net.json describes"),
+        ({"classes": description["classes"][::-1]}, r"net.json: .*its 19 classes are not road, "),
     ):
         path.with_suffix(".json").write_text(json.dumps({**description, **change}))
-        with pytest.raises(CheckpointError, match=f"net.json: .*{reason}"):
+        with pytest.raises(CheckpointError, match=reason):
             load_network(path)
     path.with_suffix(".json").write_text("{")
     with pytest.raises(CheckpointError, match="net.json: is damaged .*Invalid JSON"):

@@ -68,7 +68,10 @@ def test_a_sound_configuration_is_reported_and_exit_0(worlds, tmp_path):
     assert not (tmp_path / "run").exists()
     assert "stretched" not in result.stdout
     square = iapc("check", "gta5.yaml", worlds | {"views.clean_size": [96, 96]}, "--variant", "ia")
-    assert "most target images are 128x64, and views.clean_size is 96x96" in square.stdout
+    assert (
+        "most target images are 128x64 (width x height), and views.clean_size is 96x96"
+        in square.stdout
+    )
     assert "set it to [96,192]" in square.stdout
 
 

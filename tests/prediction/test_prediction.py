@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import iapc_lib
 from iapc_lib.classes import ALL_19, CITYSCAPES_TO_TRAIN, IGNORE
 from iapc_lib.cli import app
+from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.sections import Hardware
 from iapc_lib.data.images import read_image, read_train_ids, resize_image, to_tensor
 from iapc_lib.data.layouts import DataError, folder_records, image_paths
@@ -25,6 +26,7 @@ from iapc_lib.networks.ready import ReadyNetwork
 from iapc_lib.prediction import image as prediction
 from iapc_lib.prediction.image import PredictionSettings, predict_image
 from iapc_lib.runs.folder import read_run
+from iapc_lib.runs.records import RunFolderError
 from tests.conftest import PRESETS, noise, tiny_overrides
 
 MACHINE = prepare_machine(Hardware(device="cpu"))
@@ -261,3 +263,17 @@ def test_facade_adapts_to_a_folder(tmp_path, checkpoint):
     shutil.rmtree(folder)
     with pytest.raises(DataError, match="no such folder"):
         model.adapt(folder, tmp_path / "run2", **few)
+
+
+def test_facade_refuses_what_would_go_wrong_in_silence(tmp_path, checkpoint, monkeypatch):
+    with pytest.raises(ConfigError, match="'device' = 'gpu'.* must be 'auto', 'cpu' or 'cuda'"):
+        iapc_lib.load(checkpoint, device="gpu")
+    model = iapc_lib.load(checkpoint, device="cpu")
+    for wrong in ([[0, 200]], [[0.5]], [0, 1]):
+        with pytest.raises(ValueError, match="train ids are"):
+            model.colored(np.array(wrong))
+    noise(64, 48).save(tmp_path / "0.jpg")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunFolderError, match="lies in the folder of the images"):
+        model.adapt(".", "mine")  # its pictures would be adapted to
+    assert not (tmp_path / "mine").exists()
