@@ -148,6 +148,7 @@ def open_gallery(
     *,
     method: str = "iapc",
     number: int = PICTURES,
+    beside: Gallery | None = None,
 ) -> Gallery:
     """Opens a run, or a checkpoint with images.
 
@@ -157,6 +158,8 @@ def open_gallery(
         images: with a checkpoint: a folder, or image files.
         method: row of the run's results whose adaptation is shown.
         number: of pictures at most.
+        beside: another method of the same run, whose pictures it shares rather than making them
+            again.
 
     Raises:
         RunFolderError, CheckpointError, DataError: it cannot be opened; says why.
@@ -176,14 +179,17 @@ def open_gallery(
         if path.is_file():
             raise DataError(f"{path}: a checkpoint needs images: open_gallery(checkpoint, images)")
         place = read_run(path)
-    return _of_run(place, ROWS[method], number)
+    return _of_run(place, ROWS[method], number, beside)
 
 
-def _of_run(run: Run, row: Row, number: int) -> Gallery:
+def _of_run(run: Run, row: Row, number: int, beside: Gallery | None) -> Gallery:
     config = run.config
-    source = stages.network(run, row.teacher)
-    records = stages.monitored_records(run)[:number]
-    pictures = _pictures(source, records, config.pseudo_labels, config.evaluation.image_size)
+    if beside is not None and beside.row.teacher == row.teacher:
+        source, pictures = beside.source, beside.pictures
+    else:
+        source = stages.network(run, row.teacher)
+        records = stages.monitored_records(run)[:number]
+        pictures = _pictures(source, records, config.pseudo_labels, config.evaluation.image_size)
     notes = []
     if pictures[0].label is None:
         notes.append("These images have no labels: nothing here can say what is right.")

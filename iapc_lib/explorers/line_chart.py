@@ -25,10 +25,16 @@ class Curve(NamedTuple):
     """SVG's `stroke-dasharray`, to tell lines apart without colour."""
 
 
-def line_chart(title: str, curves: Sequence[Curve], marked: float) -> str:
+def line_chart(title: str, curves: Sequence[Curve], marked: float, from_zero: bool = False) -> str:
     """HTML: a chart with its title above, its legend beneath, and one x marked by a line.
 
     The legend gives every curve's value at the marked x, or at the last one before it.
+
+    Args:
+        title: above it.
+        curves: one legend line each.
+        marked: the x.
+        from_zero: whether the y axis begins at 0, so that noise does not look like movement.
     """
     points = [point for curve in curves for point in curve.points]
     if not points:
@@ -36,6 +42,8 @@ def line_chart(title: str, curves: Sequence[Curve], marked: float) -> str:
     xs, ys = zip(*points, strict=True)
     room = 1e-3 * max(abs(min(ys)), abs(max(ys)))  # a flat curve's ticks would read alike
     ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(min(ys) - room, max(ys) + room)
+    if from_zero and min(ys) >= 0:
+        ticks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0, max(ys) + room)
     first, last = min(xs), max(*xs, marked, min(xs) + 1)
     low, high = ticks[0], ticks[-1]
 

@@ -17,6 +17,11 @@ function render({ model, el }) {
   right.className = "iapc-right";
   left.draggable = right.draggable = false;
   left.alt = right.alt = "";
+  const corners = ["iapc-first", "iapc-second"].map((place) => {
+    const corner = stage.appendChild(document.createElement("div"));
+    corner.className = `iapc-name ${place}`;
+    return corner;
+  });
   const overlay = svg(stage, "svg");
   overlay.setAttribute("preserveAspectRatio", "none");
   const halo = svg(overlay, "path");
@@ -32,6 +37,8 @@ function render({ model, el }) {
   swipe.step = 0.01;
   swipe.className = "iapc-swipe";
   swipe.setAttribute("aria-label", "swipe between the two pictures");
+  const seam = stage.appendChild(document.createElement("div"));
+  seam.className = "iapc-seam";
   el.append(stage, swipe);
 
   const urls = new Map();
@@ -75,7 +82,9 @@ function render({ model, el }) {
       box.setAttribute("height", bottom - top);
     }
     const two = !right.hidden;
-    swipe.style.display = two ? "" : "none";
+    swipe.style.display = seam.style.display = two ? "" : "none";
+    seam.style.left = `${100 * model.get("split")}%`;
+    corners.forEach((corner, place) => (corner.textContent = (two && model.get("names")[place]) || ""));
     swipe.style.width = stage.style.width;
     swipe.value = model.get("split");
     right.style.clipPath = `inset(0 0 0 ${100 * model.get("split")}%)`;
@@ -133,6 +142,26 @@ function render({ model, el }) {
     send("picked", end);
   });
   stage.addEventListener("pointercancel", () => (start = null));
+  let pulled = null; // where the seam was taken, and whether it was moved since
+  seam.addEventListener("pointerdown", (event) => {
+    event.stopPropagation();
+    pulled = { x: event.clientX, moved: false };
+    seam.setPointerCapture(event.pointerId);
+  });
+  seam.addEventListener("pointermove", (event) => {
+    if (!pulled) return;
+    event.stopPropagation();
+    pulled.moved ||= Math.abs(event.clientX - pulled.x) > 2;
+    const frame = stage.getBoundingClientRect();
+    const share = Math.min(Math.max((event.clientX - frame.left) / frame.width, 0), 1);
+    if (pulled.moved) send("split", share);
+  });
+  seam.addEventListener("pointerup", (event) => {
+    event.stopPropagation();
+    if (pulled && !pulled.moved) send("picked", pixel(event)); // a click on the picture beneath
+    pulled = null;
+  });
+  seam.addEventListener("pointercancel", () => (pulled = null));
   stage.addEventListener("pointerleave", () => hover([]));
   stage.addEventListener("keydown", (event) => {
     const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -158,7 +187,7 @@ function render({ model, el }) {
     source(right, "right_png");
     draw();
   });
-  for (const name of ["size", "width", "alt", "picked", "region", "split"]) {
+  for (const name of ["size", "width", "alt", "picked", "region", "split", "names"]) {
     model.on(`change:${name}`, draw);
   }
   source(left, "png");

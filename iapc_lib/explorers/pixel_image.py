@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import anywidget
@@ -23,7 +24,7 @@ class PixelImage(anywidget.AnyWidget):
     """A picture to click on. Use `show`; observe `picked`, `hovered` and `region`.
 
     A click picks a pixel, arrow keys move it (with Shift by ten), a drag boxes a region where
-    `boxes` is set, Escape lifts it. With a second picture a slider swipes between the two.
+    `boxes` is set, Escape lifts it. With a second picture a seam between the two can be dragged.
     """
 
     _esm = Path(__file__).with_name("pixel_image.js")
@@ -47,11 +48,19 @@ class PixelImage(anywidget.AnyWidget):
     """[top, left, bottom, right), or empty."""
     split = traitlets.Float(0.5).tag(sync=True)
     """Where the second picture begins, as a share of the width."""
+    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    """Of the two pictures, in their corners; or empty."""
 
-    def show(self, pixels: np.ndarray, alt: str, right: np.ndarray | None = None) -> None:
+    def show(
+        self,
+        pixels: np.ndarray,
+        alt: str,
+        right: np.ndarray | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
         """Shows a picture, and a second one to swipe to; both (H, W, 3) uint8 RGB."""
         with self.hold_trait_notifications():
-            self.size, self.alt = pixels.shape[:2], alt
+            self.size, self.alt, self.names = pixels.shape[:2], alt, list(names)
             self.png = encode_png(pixels)
             self.right_png = b"" if right is None else encode_png(right)
 
@@ -66,6 +75,7 @@ class PixelImage(anywidget.AnyWidget):
             border = round(self.split * width) * scale
             second = _enlarged(self.right_png, scale)
             canvas.paste(second.crop((border, 0, *second.size)), (border, 0))
+            ImageDraw.Draw(canvas).line((border, 0, border, canvas.height), "white", scale)
         pen, pixel = ImageDraw.Draw(canvas), scale * width / self.width  # a CSS pixel here
         if self.region:
             top, left, bottom, right = (scale * side for side in self.region)

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
@@ -15,6 +16,10 @@ from iapc_lib.explorers.pixel_image import PixelImage
 
 WRAP = {"flex_flow": "row wrap", "grid_gap": "4px 16px"}
 """Layout of a row whose widgets go on beneath where the page is narrow."""
+COLUMN = 400
+"""CSS pixels of a column of the page at least: three fill a page of 1280, four one of 1920."""
+WIDEST = 720
+"""CSS pixels of a picture at most."""
 STYLE = {"description_width": "7em"}
 """Of controls that stand beneath one another."""
 
@@ -24,18 +29,46 @@ class Explorer(widgets.VBox):
 
     def __init__(self):
         super().__init__()
+        self.add_class("iapc-explorer")  # see pixel_image.css
         self.status = widgets.HTML()
         """What is computed, or why something cannot be shown."""
+        self.reading = widgets.HTML()
+        """What the page shows, in a sentence."""
 
-    def page(self) -> HTML:
+    def page(self, folded: str | None = None) -> HTML:
         """The static twin: pictures with their marks, captions, tables and charts as they are.
 
         A notebook shows it, and keeps it when it is saved; as a file of its own it needs nothing:
         `Path("page.html").write_text(explorer.page().data, encoding="utf-8")`.
+
+        Args:
+            folded: if given, only this line is shown until somebody clicks on it.
         """
         # A notebook knows its encoding, a file of its own has to say it.
-        style = "font-family:sans-serif;font-size:13px;line-height:1.4"
-        return HTML(f'<div style="{style}"><meta charset="utf-8">{_plain(self)}</div>')
+        style = "font-family:sans-serif;font-size:14px;line-height:1.4"
+        content = f'<div style="{style}"><meta charset="utf-8">{_plain(self)}</div>'
+        if folded is not None:
+            summary = f"<summary>{html.escape(folded)}</summary>"
+            content = f'<details class="iapc-twin">{summary}{content}</details>'
+        return HTML(content)
+
+
+def columns(
+    items: Sequence[widgets.Widget], wide: Sequence[widgets.Widget] = ()
+) -> widgets.GridBox:
+    """A page in columns of `COLUMN` pixels or more, as many as there is room for.
+
+    Args:
+        items: one column each.
+        wide: after them, two columns each, where there are two.
+    """
+    for widget in wide:
+        # ipywidgets 8 undoes `grid_column` in the page; a narrow one undoes this in its CSS.
+        widget.layout.grid_area = "auto / span 2"
+        widget.add_class("iapc-wide")
+    fit = f"repeat(auto-fill, minmax(min(100%, {COLUMN}px), 1fr))"
+    layout = {"grid_template_columns": fit, "grid_gap": "8px 12px", "width": "100%"}
+    return widgets.GridBox([*items, *wide], layout=layout)
 
 
 class GalleryExplorer(Explorer):
@@ -43,10 +76,10 @@ class GalleryExplorer(Explorer):
 
     Args:
         gallery: pictures and networks.
-        width: of each picture in CSS pixels, at most.
-        picture: its position in the gallery, or its name.
+        picture: its position in the gallery, or the name of its file.
         pixel: (row, column) that is picked; None is the middle.
         boxes: whether a drag boxes a region.
+        notes: what is to be said besides the gallery's own, in plain lines.
 
     Raises:
         TypeError: that is no gallery.
@@ -56,18 +89,21 @@ class GalleryExplorer(Explorer):
     def __init__(
         self,
         gallery: Gallery,
-        width: int,
         picture: int | str,
         pixel: Sequence[int] | None,
         boxes: bool = False,
+        notes: Sequence[str] = (),
     ):
         super().__init__()
         if not isinstance(gallery, Gallery):
             raise TypeError(f"{gallery!r} is no gallery: open it with open_gallery(...)")
         self.gallery = gallery
-        options = [(one.name, place) for place, one in enumerate(gallery.pictures)]
-        self.picture = dropdown("picture", options, picture, "32em")
-        self.pictures = [PixelImage(width=width, boxes=boxes) for _ in range(4)]
+        names = [one.name for one in gallery.pictures]
+        options = [(f"picture {place}", place - 1) for place in range(1, len(names) + 1)]
+        if picture in names:
+            picture = names.index(picture)
+        self.picture = dropdown("picture", options, picture)
+        self.pictures = [PixelImage(width=WIDEST, boxes=boxes) for _ in range(4)]
         for other in self.pictures[1:]:
             for name in ("picked", "region"):
                 traitlets.link((self.pictures[0], name), (other, name))
@@ -76,11 +112,18 @@ class GalleryExplorer(Explorer):
             widgets.VBox(pair) for pair in zip(self.pictures, self.captions, strict=True)
         ]
         """Every picture above its caption."""
+        self.note = note_box(gallery, notes)
         rows, columns = gallery.size
         row, column = (rows // 2, columns // 2) if pixel is None else pixel
         if not (0 <= row < rows and 0 <= column < columns):
             raise ValueError(f"pixel {pixel}: the pictures have {rows} rows and {columns} columns")
         self.pictures[0].picked = [row, column]
+
+    @property
+    def file_name(self) -> str:
+        """HTML: the name of the shown picture's file, without what all of its data set share."""
+        name = self.gallery.pictures[self.picture.value].name
+        return html.escape(Path(name).name.removesuffix("_leftImg8bit.png"))
 
     def show(
         self,
@@ -89,16 +132,17 @@ class GalleryExplorer(Explorer):
         alt: str,
         caption: str,
         right: np.ndarray | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         """Shows one of the four pictures.
 
         Args:
             place: which, 0..3.
-            pixels: (H, W, 3) uint8, and `right` alike, to swipe to.
+            pixels: (H, W, 3) uint8, and `right` alike, to swipe to; `names` are those of both.
             alt: what it shows, plain text.
             caption: HTML.
         """
-        self.pictures[place].show(pixels, alt, right)
+        self.pictures[place].show(pixels, alt, right, names)
         # A picture may have to shrink, and its caption with it, which a plain width would not.
         self.captions[place].value = block(caption, f"min({self.pictures[place].width}px,100%)")
 

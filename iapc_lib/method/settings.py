@@ -5,7 +5,7 @@ Every field has a sentence. Sizes are `(height, width)` in pixels.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -57,7 +57,9 @@ class Section(BaseModel):
         if not allowed & {bool, Any} and any(isinstance(item, bool) for item in items):
             raise ValueError("true and false are for switches alone")
         texts = any(kind in (str, Path, Any) or isinstance(kind, str) for kind in allowed)
-        if not texts and any(isinstance(item, str) and _begins_as_number(item) for item in items):
+        listed = any(get_origin(kind) is tuple for kind in allowed)
+        numbers = [] if texts or (listed and isinstance(value, str)) else items
+        if any(isinstance(item, str) and _begins_as_number(item) for item in numbers):
             raise ValueError(
                 "is read as a text: a number is written in digits alone, without zeros in front, "
                 "signs between them, or quotation marks"

@@ -126,9 +126,8 @@ def check(config: RunConfig, folder: Path, limit: int | None = None) -> Check:
         refuse_other_folder(folder, config)
         if config.source.checkpoint:
             load_network(resolve(config.source.checkpoint), config)
-        elif not trained and not (found.problems and downloads):
-            if imagenet := imagenet_file(config):
-                load_imagenet_body(build_network(config.classes, config.model), imagenet)
+        elif not (trained or (found.problems and downloads)) and (file := imagenet_file(config)):
+            load_imagenet_body(build_network(config.classes, config.model), file)
     except Refusal as error:
         found.problems.append(str(error))
     return found

@@ -42,7 +42,7 @@ SETTINGS = [
 
 
 def set_controls(view, gallery, setting: Setting) -> None:
-    view.choose("picture", gallery.pictures[setting.picture].name)
+    view.choose("picture", f"picture {setting.picture + 1}")
     view.choose("importance", DEFINITIONS[setting.definition])
     view.choose("labels", setting.labelling)
     view.slide("threshold", f"{setting.threshold:g}")

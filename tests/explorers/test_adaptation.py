@@ -209,11 +209,11 @@ def test_two_runs_are_compared_with_a_swipe(run, gallery, plain):
     other = student_labels(run, plain, "self_training", 0, step)
     assert (shown(explorer.student, right=True) == colorize(other)).all()
     assert (shown(explorer.student) == colorize(explorer.now.student)).all()
-    assert f"right other run, step {step}" in explorer.student.alt
+    assert f"right self-training, step {step}" in explorer.student.alt
     explorer.view.value = "difference of the two runs"
     differ = (other != explorer.now.student).mean()
     assert f"{differ:.1%} (orange)" in explorer.viewed.alt
-    assert f"other run: {dev_curve(plain.history)[-1][1]:.4g}" in explorer.charts.value
+    assert f"self-training: {dev_curve(plain.history)[-1][1]:.4g}" in explorer.charts.value
     assert f"{picture_at_step(plain, 0, step).miou:.1f}" in explorer.scores.value
 
 
@@ -231,7 +231,7 @@ def test_every_adapted_row_is_shown_at_every_step(run, name):
     row, gallery = ROWS[name], open_gallery(run, method=name, number=1)
     assert row.title in gallery.title and len(gallery.steps) == 7
     explorer = AdaptationExplorer(gallery)
-    assert explorer.failures == [] and explorer.status.value == ""
+    assert explorer.failures == {} and explorer.status.value == ""
     for step in gallery.steps:
         explorer.step.value = step
         labels = student_labels(run, gallery, name, 0, step) if step else explorer.now.student
@@ -331,14 +331,15 @@ def test_page_shows_what_the_explorer_shows(gallery, plain):
     for part in (explorer.scores, explorer.terms, explorer.charts, explorer.pixel, explorer.bars):
         assert words(part.value) in said
     assert f"step: {step}" in said and "4th picture: right and wrong" in said
-    assert f"this run: {gallery.title}" in said and f"other run: {plain.title}" in said
+    assert gallery.title in said and plain.title in said
     # Both sides of the swipe, parted where it stands; the cross lies elsewhere.
     marked, width = explorer.student.marked(), gallery.size[1]
     scale = marked.shape[1] // width
     found, border = marked[::scale, ::scale], width // 4
     now, other = (colorize(one.student) for one in (explorer.now, explorer.other_now))
-    assert (found[30:, :border] == now[30:, :border]).all()
-    assert (found[30:, border:] == other[30:, border:]).all()
+    assert (found[30:, : border - 1] == now[30:, : border - 1]).all()
+    assert (found[30:, border] == 255).all()  # the seam
+    assert (found[30:, border + 1 :] == other[30:, border + 1 :]).all()
 
 
 @pytest.mark.parametrize(

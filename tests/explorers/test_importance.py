@@ -411,7 +411,7 @@ def test_every_picture_says_what_it_shows(explorer):
 def test_names_are_escaped():
     gallery = a_gallery()
     gallery.title = "<b>"
-    assert "&lt;b&gt;" in ImportanceExplorer(gallery).children[0].value
+    assert "&lt;b&gt;" in ImportanceExplorer(gallery).note.value
 
 
 # Parts
@@ -456,7 +456,7 @@ def test_page_shows_what_the_explorer_shows(gallery):
     said = expect_page(explorer, explorer.pictures)
     for wanted in (
         gallery.title,
-        "picture: street 1.png",
+        "picture: picture 2",
         "importance: probability ratio (paper)",
         "threshold: 0.2",
         "pixel: row 7, column 9 , picked",
@@ -483,7 +483,7 @@ def test_page_without_labels_says_so():
     [
         ({"definition": "guess"}, "'guess': there are logit ratio (published code), probability"),
         ({"labelling": "truth"}, "'truth': there are source prediction, pseudo-label"),
-        ({"picture": 7}, "picture 7: there are street 0.png, street 1.png"),
+        ({"picture": 7}, "picture 7: there are picture 1, picture 2"),
         ({"pixel": (H, 0)}, f"have {H} rows and {W} columns"),
         ({"threshold": 3}, "threshold 3: it goes from -1 to 2"),
         ({"definition": "first", "threshold": 1.5}, "threshold 1.5: it goes from 0 to 1"),

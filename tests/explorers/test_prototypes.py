@@ -193,7 +193,7 @@ def test_variants_of_the_method_are_named(gallery):
     other = replace(gallery, fidelity=Fidelity(prototypes="momentum", revision="2023"))
     first, second = variant_notes(other)
     assert "that move" in first and "2023" in second
-    notes = words(PrototypesExplorer(other).children[0].value)
+    notes = words(PrototypesExplorer(other).note.value)
     assert first in notes and second in notes
 
 
@@ -261,9 +261,9 @@ def test_opens_with_the_pictures_of_the_first_step(gallery, explorer):
     assert f"agree, {found.agree.mean():.1%}" in explorer.captions[3].value
     right = picture.pseudo_label == picture.label
     where = found.agree & (picture.label != IGNORE)
-    assert f"right: {right[where].mean():.1%} where they agree" in explorer.captions[3].value
+    assert f"There {right[where].mean():.1%} of" in words(explorer.reading.value)
     assert "PCA of all" in explorer.plane_caption.value
-    assert "a test" in explorer.children[0].value
+    assert "a test" in explorer.note.value
     assert all(one.alt for one in (*explorer.pictures, explorer.plane))
 
 
@@ -409,10 +409,10 @@ def test_a_step_that_cannot_be_read_says_why_and_leaves_the_rest(gallery, explor
 
 def test_without_labels_or_snapshots_it_says_so(gallery):
     explorer = PrototypesExplorer(unlabelled(gallery))
-    assert explorer.step.disabled and "nothing is labelled" in explorer.children[0].value
+    assert explorer.step.disabled and "nothing is labelled" in explorer.note.value
     assert "true class" not in explorer.colored_by.options
     assert "not known, no labels" in explorer.pixel.value
-    assert "not known, no labels" in explorer.captions[3].value
+    assert "right" not in words(explorer.reading.value)
     explorer.image.picked = [1, 2]
     assert "row 1, column 2" in explorer.pixel.value
 

@@ -1,12 +1,13 @@
 """The adaptation explorer: what a student learns from step to step, and how two runs differ."""
 
+import asyncio
 import html
 from collections.abc import Sequence
 from functools import lru_cache
 
 import ipywidgets as widgets
 import traitlets
-from tqdm.auto import tqdm
+from IPython.display import HTML
 
 from iapc_lib.classes import colorize
 from iapc_lib.explorers.adaptation import words
@@ -20,10 +21,16 @@ from iapc_lib.explorers.adaptation.facts import (
 from iapc_lib.explorers.adaptation.views import available_views, draw_view
 from iapc_lib.explorers.gallery import Gallery
 from iapc_lib.explorers.parts import dimmed, swatch
-from iapc_lib.explorers.shell import WRAP, GalleryExplorer, dropdown, note_box, react, step_slider
+from iapc_lib.explorers.shell import (
+    WRAP,
+    GalleryExplorer,
+    columns,
+    dropdown,
+    note_box,
+    react,
+    step_slider,
+)
 from iapc_lib.networks.weights import CheckpointError
-
-WIDTH = 300  # CSS pixels of each of the four pictures
 
 
 class AdaptationExplorer(GalleryExplorer):
@@ -31,7 +38,7 @@ class AdaptationExplorer(GalleryExplorer):
 
     Controls are attributes: `picture`, `step` and `view` (set their `value`), `play`, and the
     pictures `image`, `student`, `memory` and `viewed` (set `picked`; they share it). A picture is
-    computed at every step when it is chosen, so that sliding is fast; `status` says how far it is.
+    looked at at every step, one after the other, while it is shown; `status` says how far that is.
 
     Args:
         gallery: the run.
@@ -58,8 +65,10 @@ class AdaptationExplorer(GalleryExplorer):
     ):
         if other is not None:
             check_same_pictures(gallery, other)
-        super().__init__(gallery, WIDTH, picture, pixel)
+        super().__init__(gallery, picture, pixel)
         self.other = other
+        self.names = _names(gallery, other)
+        """Of the runs, as short as they can be told apart."""
         self._at_step = lru_cache(maxsize=256)(picture_at_step)  # goes when this explorer goes
         self._make_controls(step, view)
         self.scores, self.terms, self.pixel, self.charts, self.bars = (
@@ -67,7 +76,8 @@ class AdaptationExplorer(GalleryExplorer):
         )
         self.image, self.student, self.memory, self.viewed = self.pictures
         self.children = self._layout()
-        self._load(opening=True)
+        self._later: asyncio.Task | None = None
+        self._load()
         react(self._load, self.picture)
         react(self._show_step, self.step)
         react(self._show_view, self.view)
@@ -84,76 +94,114 @@ class AdaptationExplorer(GalleryExplorer):
         self.view = dropdown("4th picture", views, view, "24em")
 
     def _layout(self) -> list[widgets.Widget]:
-        grid = widgets.GridBox(
-            self.frames, layout={"grid_template_columns": f"repeat(2, {WIDTH + 8}px)"}
-        )
+        numbers = widgets.HBox([widgets.VBox([self.scores, self.terms]), self.pixel], layout=WRAP)
         legend = " &nbsp; ".join(map(swatch, self.gallery.source.classes.train_ids))
-        notes = [note_box(self.gallery)]
-        if self.other is not None:
-            notes.append(note_box(self.other))
-            notes[0].description, notes[1].description = "this run", "other run"
+        notes = [self.note] if self.other is None else [self.note, note_box(self.other)]
         return [
-            *notes,
-            widgets.HBox([self.picture, self.view], layout=WRAP),
-            widgets.HBox([self.step, self.play, self.status], layout=WRAP),
-            widgets.HBox([grid, widgets.VBox([self.scores, self.terms])], layout=WRAP),
+            widgets.HBox([self.step, self.play, self.picture, self.view], layout=WRAP),
+            self.status,
+            self.reading,
+            columns(self.frames, [numbers]),
             widgets.HTML(f'<div style="line-height:1.4">{legend}</div>'),
             self.charts,
-            widgets.HBox([self.pixel, self.bars], layout=WRAP),
+            self.bars,
+            *notes,
         ]
 
-    def _load(self, opening: bool = False) -> None:
-        """Computes the chosen picture at every step, then shows it."""
+    def _load(self) -> None:
+        """Shows the chosen picture at the chosen step, then looks at it at all the others."""
         self.shown = self.gallery.pictures[self.picture.value]
         self.by_step: dict[int, PictureAtStep] = {}
-        """The shown picture."""
+        """The shown picture, at the steps that were looked at."""
         self.other_by_step: dict[int, PictureAtStep] = {}
-        self.failures: list[str] = []
+        self.failures: dict[tuple[Gallery, int], str] = {}
         """What cannot be shown, and why."""
-        wanted = [(self.gallery, self.by_step, step) for step in self.gallery.steps]
-        if self.other is not None:
-            wanted += [(self.other, self.other_by_step, step) for step in self.other.steps]
-        # While it is opened its status is not on the page yet.
-        bar = tqdm(wanted, "Looking at every step", disable=not opening)
-        for number, (gallery, by_step, step) in enumerate(bar, start=1):
-            self.status.value = f"computing step {step}, {number} of {len(wanted)} ..."
-            try:
-                by_step[step] = self._at_step(gallery, self.picture.value, step)
-            except CheckpointError as error:
-                self.failures.append(f"{gallery.title}, step {step}: {error}")
-        self.status.value = "<br>".join(map(html.escape, self.failures))
         self._show_step()
+        if self._later is not None:
+            self._later.cancel()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # not in a notebook
+            self.finish()
+        else:
+            self._later = loop.create_task(self._look_at_all())
+
+    async def _look_at_all(self) -> None:
+        """Looks at step after step; what is done at the controls comes in between."""
+        wanted = self._wanted()
+        for number, (gallery, step) in enumerate(wanted, start=1):
+            self.status.value = f"looked at {number} of {len(wanted)} steps of the runs ..."
+            self._look(gallery, step)
+            self._show_course()
+            await asyncio.sleep(0.01)
+        self._say_failures()
+
+    def finish(self) -> None:
+        """Looks at the picture at all steps now, rather than a step at a time while it is shown."""
+        for gallery, step in self._wanted():
+            self._look(gallery, step)
+        self._show_course()
+        self._say_failures()
+
+    def page(self, folded: str | None = None) -> HTML:
+        """See `Explorer.page`."""
+        self.finish()
+        return super().page(folded)
+
+    def _wanted(self) -> list[tuple[Gallery, int]]:
+        runs = [self.gallery] if self.other is None else [self.gallery, self.other]
+        return [(gallery, step) for gallery in runs for step in gallery.steps]
+
+    def _look(self, gallery: Gallery, step: int) -> None:
+        """Puts the shown picture at a step of a run where it belongs, or why that cannot be."""
+        by_step = self.by_step if gallery is self.gallery else self.other_by_step
+        if step in by_step or (gallery, step) in self.failures:
+            return
+        try:
+            found = self._at_step(gallery, self.picture.value, step)
+        except CheckpointError as error:
+            self.failures[gallery, step] = f"{gallery.title}, step {step}: {error}"
+            return
+        by_step |= dict(sorted({**by_step, step: found}.items()))
+
+    def _say_failures(self) -> None:
+        self.status.value = "<br>".join(map(html.escape, self.failures.values()))
 
     def _show_step(self) -> None:
         """Everything of the chosen step."""
         step = self.step.value
+        for one in (0, step):
+            self._look(self.gallery, one)
         self.now = self.by_step.get(step)
         self.other_now = None
-        if self.other_by_step:
-            self.other_now = self.other_by_step[nearest_step(list(self.other_by_step), step)]
+        if self.other is not None:
+            nearest = nearest_step(self.other.steps, step)
+            self._look(self.other, nearest)
+            self.other_now = self.other_by_step.get(nearest)
         if self.now is None:
             # What can be seen must not pass for this step.
             said = f"step {step} cannot be shown"
             for place in range(len(self.pictures)):
                 self.show(place, dimmed(self.shown.pixels), said, said)
-            self.scores.value = self.terms.value = self.bars.value = ""
+            self.scores.value = self.terms.value = self.bars.value = self.reading.value = ""
             return
         self._show_predictions()
         self._show_view()
         self._show_numbers()
-        self._show_pixel()
 
     def _show_predictions(self) -> None:
         shown, now, other = self.shown, self.now, self.other_now
-        self.show(0, shown.pixels, shown.name, f"{html.escape(shown.name)}: click a pixel")
+        self.show(0, shown.pixels, shown.name, f"{self.file_name}: click a pixel")
         said, right = f"student's prediction, step {now.step}", None
         if other is not None:
+            mine, theirs = self.names
             said = (
-                f"students' predictions: left this run, step {now.step}; "
-                f"right other run, step {other.step}"
+                f"students' predictions: left {mine}, step {now.step}; "
+                f"right {theirs}, step {other.step}"
             )
             right = colorize(other.student)
-        self.show(1, colorize(now.student), f"{shown.name}: {said}", html.escape(said), right)
+        alt, names = f"{shown.name}: {said}", self.names if other is not None else ()
+        self.show(1, colorize(now.student), alt, html.escape(said), right, names)
         said, labels = f"memory network's prediction, step {now.step}", now.memory
         if labels is None:
             said = f"pseudo-label ({self.gallery.row.title} has no memory network)"
@@ -172,16 +220,30 @@ class AdaptationExplorer(GalleryExplorer):
         if now.step and 0 in self.by_step:
             columns = {"step 0": self.by_step[0], here: now}
         if self.other_now is not None:
-            columns[f"other run, step {self.other_now.step}"] = self.other_now
+            columns[f"{self.names[1]}, step {self.other_now.step}"] = self.other_now
+        self.reading.value = words.reading(columns)
         self.scores.value = words.score_table(columns)
         self.terms.value = words.terms_table(now, update_at(self.gallery.history, now.step))
         self.bars.value = words.iou_bars(columns)
-        runs = {"this run": (self.gallery, list(self.by_step.values()))}
+        self._show_course()
+
+    def _show_course(self) -> None:
+        """What goes over all steps, as far as they were looked at."""
+        runs = {self.names[0]: (self.gallery, list(self.by_step.values()))}
         if self.other is not None:
-            runs["other run"] = (self.other, list(self.other_by_step.values()))
-        self.charts.value = words.run_charts(runs, now.step)
+            runs[self.names[1]] = (self.other, list(self.other_by_step.values()))
+        self.charts.value = words.run_charts(runs, self.step.value)
+        self._show_pixel()
 
     def _show_pixel(self) -> None:
         if self.image.picked:
             pixel = tuple(self.image.picked)
             self.pixel.value = words.pixel_table(self.shown, pixel, self.by_step)
+
+
+def _names(gallery: Gallery, other: Gallery | None) -> tuple[str, ...]:
+    if other is None or gallery.row != other.row:
+        return tuple(one.row.title for one in (gallery, other) if one is not None)
+    if gallery.title != other.title:
+        return gallery.title, other.title
+    return "first run", "second run"

@@ -13,6 +13,23 @@ from iapc_lib.method.objective import TERMS
 from iapc_lib.training.monitor import dev_curve
 
 
+def reading(columns: Mapping[str, PictureAtStep]) -> str:
+    """What became of one picture, in a sentence; the arguments are those of `score_table`."""
+
+    def course(values: Sequence[float]) -> str:
+        return ", ".join(
+            f"<b>{100 * value:.1f} %</b> ({html.escape(heading)})"
+            for heading, value in zip(columns, values, strict=True)
+        )
+
+    shown = list(columns.values())
+    parts = []
+    if shown[0].right is not None:
+        parts.append(f"Right in this picture: {course([one.right for one in shown])}.")
+    parts.append(f"Like the pseudo-label: {course([one.agreement for one in shown])}.")
+    return " ".join(parts)
+
+
 def score_table(columns: Mapping[str, PictureAtStep]) -> str:
     """Scores of one picture, by the heading of their column; all with labels, or all without."""
     scores = {}
@@ -88,19 +105,21 @@ def run_charts(runs: Mapping[str, tuple[Gallery, Sequence[PictureAtStep]]], step
         runs: one or two; by what to call them: the gallery, and the picture at its steps.
         step: to be marked.
     """
-    losses, scores, agreements = [], [], []
+    dev, here, agreements = [], [], []
     for number, (name, (gallery, pictures)) in enumerate(runs.items()):
-        first, second = COLORS[number], COLORS[number + 2]
-        of = f", {name}" if len(runs) > 1 else ""
-        losses.append(Curve(name, loss_curve(gallery.history), first))
-        scores.append(Curve(f"dev{of}", dev_curve(gallery.history), first, dots=True))
-        here = [(one.step, one.miou) for one in pictures if one.miou is not None]
-        scores.append(Curve(f"this picture{of}", here, second, dots=True, dashes="4 3"))
+        look = {"color": COLORS[number], "dots": True, "dashes": ("", "4 3")[number]}
+        dev.append(Curve(name, dev_curve(gallery.history), **look))
+        scores = [(one.step, one.miou) for one in pictures if one.miou is not None]
+        here.append(Curve(name, scores, **look))
         agreed = [(one.step, 100 * one.agreement) for one in pictures]
-        agreements.append(Curve(name, agreed, second, dots=True, dashes="4 3"))
+        agreements.append(Curve(name, agreed, **look))
+    # Heights of two methods' losses say nothing of one another: of the first run alone.
+    first, (gallery, _) = next(iter(runs.items()))
+    loss = Curve(first, loss_curve(gallery.history), COLORS[0])
     drawn = (
-        line_chart(f"loss, mean of {WINDOW} updates", losses, step),
-        line_chart("mIoU (%)", [curve for curve in scores if curve.points], step),
+        line_chart("mIoU of this picture (%)", [c for c in here if c.points], step),
+        line_chart("mIoU on dev (%)", [c for c in dev if c.points], step),
         line_chart("agreement with pseudo-label (%)", agreements, step),
+        line_chart(f"loss, mean of {WINDOW} updates", [loss], step, from_zero=True),
     )
     return f'<div style="display:flex;flex-wrap:wrap;gap:4px 12px">{"".join(drawn)}</div>'

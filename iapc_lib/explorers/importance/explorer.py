@@ -23,13 +23,11 @@ from iapc_lib.explorers.shell import (
     WRAP,
     GalleryExplorer,
     choose,
+    columns,
     dropdown,
-    note_box,
     react,
     slider,
 )
-
-WIDTH = 560  # CSS pixels of a picture at most; three fit beside one another on any page
 
 
 class ImportanceExplorer(GalleryExplorer):
@@ -60,7 +58,7 @@ class ImportanceExplorer(GalleryExplorer):
         threshold: float = 0.3,
         pixel: Sequence[int] | None = None,
     ):
-        super().__init__(gallery, WIDTH, picture, pixel)
+        super().__init__(gallery, picture, pixel)
         kinds = [(name, kind) for kind, name in DEFINITIONS.items()]
         definition = definition or gallery.fidelity.importance
         self.definition = dropdown("importance", kinds, definition, "24em")
@@ -81,13 +79,12 @@ class ImportanceExplorer(GalleryExplorer):
     def _layout(self) -> list[widgets.Widget]:
         self.pixel.layout.width = "23em"  # whatever it says, so that its neighbour keeps still
         numbers = widgets.HBox([self.pixel, self.shares], layout=WRAP)
-        numbers.layout.grid_area = "auto / span 2"  # ipywidgets 8 undoes `grid_column` in the page
-        columns = {"grid_template_columns": f"repeat(3, minmax(0, {WIDTH}px))", "grid_gap": "8px"}
+        controls = [self.threshold, self.definition, self.labelling, self.picture]
         return [
-            note_box(self.gallery),
-            widgets.HBox([self.picture, self.definition, self.labelling], layout=WRAP),
-            widgets.HBox([self.threshold, self.status], layout=WRAP),
-            widgets.GridBox([*self.frames, numbers], layout=columns),
+            widgets.HBox([*controls, self.status], layout=WRAP),
+            self.reading,
+            columns(self.frames, [numbers]),
+            self.note,
         ]
 
     def _load(self) -> None:
@@ -118,7 +115,7 @@ class ImportanceExplorer(GalleryExplorer):
             0,
             dimmed(self.shown.pixels, kept),
             f"{name}: {fallen}",
-            "input: hover, or click a pixel",
+            f"{self.file_name}: hover, or click a pixel",
         )
         self.show(
             1,
@@ -128,6 +125,7 @@ class ImportanceExplorer(GalleryExplorer):
         )
         shares = class_shares(self.labels, kept, label)
         self.shares.value = words.shares_table(shares, label is not None)
+        self.reading.value = words.reading(shares[0], label is not None)
         self.frames[3].layout.display = "none" if label is None else ""
         if label is not None:
             self.show(

@@ -39,6 +39,17 @@ def correctness_text(shares: ClassShares) -> str:
     return f"what stays: {legend(f'{right} right', f'{wrong} wrong')}"
 
 
+def reading(shares: ClassShares, labelled: bool) -> str:
+    """What the threshold does to all classes together, in a sentence."""
+    text = f"<b>{percent(shares.kept)}</b> of the pixels stay."
+    if labelled:
+        text += (
+            f" Of these <b>{percent(shares.right_kept)}</b> are right, of those that fall out "
+            f"<b>{percent(shares.right_dropped)}</b>."
+        )
+    return text
+
+
 def formula(facts: PixelImportance, definition: str, number_of_classes: int) -> list[str]:
     """Lines that work out the importance with a pixel's numbers."""
     result = number(facts.importance)

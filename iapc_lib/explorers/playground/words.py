@@ -64,7 +64,7 @@ def losses_table(report: LossReport, losses: Losses) -> str:
 def gradients_table(report: LossReport, losses: Losses, pixel: int) -> str:
     """The gradient of every weighted loss at one pixel, and what the loss wants of it.
 
-    Bars are scaled within each of the two vectors, by logits and by features.
+    Bars of the gradients on logits have one scale, those on features another.
     """
     wanted = terms_seen(report.pixels[pixel], losses)
     terms = (*report.terms.values(), report.total)
@@ -77,7 +77,7 @@ def gradients_table(report: LossReport, losses: Losses, pixel: int) -> str:
         nothing = [math.nan] * len(heads)
         values = np.array([nothing if g is None else g[pixel].tolist() for g in gradients])
         columns |= zip(heads, values.T, strict=True)
-        longest = np.maximum(np.abs(values).max(axis=1), 1e-12)
+        longest = max(np.nanmax(np.abs(values)), 1e-12)
         bars |= dict.fromkeys(heads, (-longest, longest))
     step = "a step goes the opposite way, times the step size"
     columns["what the loss wants of this pixel"] = [*(html.escape(w.why) for w in wanted), step]

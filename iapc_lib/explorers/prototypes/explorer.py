@@ -21,11 +21,17 @@ from iapc_lib.explorers.prototypes.facts import (
     variant_notes,
 )
 from iapc_lib.explorers.prototypes.plane import SIZE, Projection, draw, project
-from iapc_lib.explorers.shell import WRAP, GalleryExplorer, dropdown, note_box, react, step_slider
+from iapc_lib.explorers.shell import (
+    WRAP,
+    GalleryExplorer,
+    columns,
+    dropdown,
+    react,
+    step_slider,
+)
 from iapc_lib.explorers.terms import terms_seen
 from iapc_lib.networks.weights import CheckpointError
 
-WIDTH = 480  # CSS pixels of each of the four pictures, at most: four fill a page of 1920
 NOTHING = np.zeros(0, np.int64)  # no cells
 
 
@@ -66,7 +72,7 @@ class PrototypesExplorer(GalleryExplorer):
     ):
         if not gallery.row.memory:
             raise ValueError(f"{gallery.row.title} has no memory network, hence no prototypes")
-        super().__init__(gallery, WIDTH, picture, pixel, boxes=True)
+        super().__init__(gallery, picture, pixel, boxes=True, notes=variant_notes(gallery))
         self.selected = NOTHING
         """Numbers of the selected feature cells, rising."""
         # Of this explorer alone, so that they go when it goes.
@@ -97,10 +103,6 @@ class PrototypesExplorer(GalleryExplorer):
             self.image.region = list(region)
 
     def _layout(self) -> list[widgets.Widget]:
-        fit = "repeat(auto-fit, minmax(200px, 1fr))"  # as many beside one another as there is room
-        grid = widgets.GridBox(
-            self.frames, layout={"grid_template_columns": fit, "grid_gap": "4px 8px"}
-        )
         plane = widgets.VBox(
             [
                 self.colored_by,
@@ -111,11 +113,12 @@ class PrototypesExplorer(GalleryExplorer):
             ],
             layout={"width": f"{SIZE[1] + 4}px", "max_width": "100%"},
         )
+        numbers = widgets.HBox([self.pixel, self.terms], layout=WRAP)
         return [
-            note_box(self.gallery, variant_notes(self.gallery)),
-            widgets.HBox([self.picture, self.step, self.shown_class, self.status], layout=WRAP),
-            grid,
-            widgets.HBox([plane, self.bars, widgets.VBox([self.pixel, self.terms])], layout=WRAP),
+            widgets.HBox([self.step, self.shown_class, self.picture, self.status], layout=WRAP),
+            self.reading,
+            columns([*self.frames, plane, self.bars], [numbers]),
+            self.note,
         ]
 
     def _react(self) -> None:
@@ -155,6 +158,7 @@ class PrototypesExplorer(GalleryExplorer):
     def _show_labels(self) -> None:
         """Nearest prototypes, and where they agree with the pseudo-labels."""
         contrast, name = self.contrast, self.contrast.picture.name
+        self.reading.value = words.reading(contrast)
         said = "class of the nearest prototype"
         self.show(1, colorize(contrast.nearest), f"{said} in {name}", said)
         self.show(
@@ -261,7 +265,7 @@ class PrototypesExplorer(GalleryExplorer):
             0,
             selection_picture(self.contrast, cells),
             self.contrast.picture.name + marked,
-            "the picture: click a pixel, drag a box",
+            f"{self.file_name}: click a pixel, drag a box",
         )
         self.selection.value = words.selection_text(self.contrast, cells)
         self._show_plane()

@@ -19,18 +19,25 @@ from iapc_lib.explorers.prototypes.facts import Contrast
 from iapc_lib.explorers.terms import PixelFacts, TermSeen, loss_symbol
 
 
-def agreement_text(contrast: Contrast) -> str:
-    """How much agrees, and whether agreement is right."""
+def reading(contrast: Contrast) -> str:
+    """What the second opinion is worth in this picture, in a sentence."""
     label, agree = contrast.picture.label, contrast.agree
-    text = f"{legend(f'agree, {agree.mean():.1%}', 'disagree')}<br>pseudo-labels right: "
+    text = f"Prototype and pseudo-label agree in <b>{agree.mean():.1%}</b> of the pixels."
     if label is None:
-        return f"{text}not known, no labels"
-    labelled, right = label != IGNORE, contrast.picture.pseudo_label == label
-    shares = [
-        percent(right[where].mean() if where.any() else math.nan)
-        for where in (labelled & agree, labelled & ~agree)
-    ]
-    return f"{text}{shares[0]} where they agree, {shares[1]} elsewhere"
+        return text
+    right, labelled = contrast.picture.pseudo_label == label, label != IGNORE
+    there, elsewhere = (
+        percent(right[labelled & where].mean() if (labelled & where).any() else math.nan)
+        for where in (agree, ~agree)
+    )
+    return (
+        f"{text} There <b>{there}</b> of the pseudo-labels are right, elsewhere <b>{elsewhere}</b>."
+    )
+
+
+def agreement_text(contrast: Contrast) -> str:
+    """What the colours of the agreement mean."""
+    return legend(f"agree, {contrast.agree.mean():.1%}", "disagree")
 
 
 def similarity_text(name: str, present: bool, low: float, high: float) -> str:
