@@ -50,6 +50,7 @@ napoleon_numpy_docstring = False
 templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_theme = "sphinx_book_theme"
 html_theme_options = {
     "show_navbar_depth": 1,
@@ -153,6 +154,10 @@ def prepare_notebook(notebook: dict) -> dict:
 def prepare_output(output: dict) -> dict | None:
     """None for a finished progress bar, a sentence for an explorer, other outputs as they are."""
     if WIDGET not in output.get("data", {}):
+        if twin := output.get("data", {}).get("text/html"):  # nothing live here that it stands for
+            output["data"]["text/html"] = "".join(twin).replace(
+                '<details class="iapc-twin">', '<details class="iapc-twin" open>'
+            )
         return output
     text = "".join(output["data"].get("text/plain", ""))
     if "Explorer" not in text and "Playground" not in text:

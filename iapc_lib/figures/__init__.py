@@ -17,16 +17,19 @@ from iapc_lib.figures.charts import (
     confusion_map,
     curves,
     dots_by_class,
+    feature_planes,
     gradient_norms,
     histogram_right_wrong,
     iou_change,
     loss_terms,
     reliability,
+    roc,
     training_curve,
 )
 from iapc_lib.figures.method_map import method_map, small_map
 from iapc_lib.figures.panels import (
     Panel,
+    change_panel,
     class_legend,
     error_panel,
     image_panel,

@@ -7,7 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
+from iapc_lib.classes import PALETTE
 from iapc_lib.method.objective import TERMS
 
 COLORS = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"]
@@ -224,16 +226,63 @@ def reliability(values: Mapping[str, np.ndarray], right: np.ndarray, bins: int =
         right: (P,) bool.
         bins: number of bins.
     """
-    axes = _axes(5, 3.6)
+    axes = _axes(7, 3.8)
     edges = np.linspace(0, 1, bins + 1)
     for number, (name, value) in enumerate(values.items()):
         place = np.clip(np.digitize(value, edges) - 1, 0, bins - 1)
         share = pd.Series(right).groupby(place).mean()
         axes.plot((share.index + 0.5) / bins, share, marker="o", color=COLORS[number], label=name)
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as often as it says")
-    axes.set(xlabel="value", ylabel="share of right pseudo-labels", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(frameon=False, fontsize=8)
+    name = next(iter(values)) if len(values) == 1 else "value"
+    axes.set(xlabel=name, ylabel="share of right pseudo-labels", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
+
+
+def roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """How well values find the right pixels: rates over all thresholds, with the line of a guess.
+
+    Args:
+        curves: by name: share of the wrong pixels that pass, and of the right ones, (T,) each.
+    """
+    axes = _axes(7.6, 4.6)
+    for number, (name, (wrong, right)) in enumerate(curves.items()):
+        axes.plot(wrong, right, color=COLORS[number], linewidth=1.6, label=name)
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="a guess")
+    axes.set(
+        xlabel="share of the wrong pixels that pass",
+        ylabel="share of the right pixels that pass",
+        aspect="equal",
+        xlim=(0, 1),
+        ylim=(0, 1),
+    )
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    return axes.figure
+
+
+def feature_planes(
+    planes: Mapping[str, np.ndarray], labels: np.ndarray, names: Mapping[int, str]
+) -> Figure:
+    """Places of the same pixels in several planes, side by side, in the colours of their classes.
+
+    Args:
+        planes: (P, 2) float by title.
+        labels: (P,) train ids.
+        names: of classes that are written into the planes, at the medians of their pixels.
+    """
+    figure, grid = plt.subplots(
+        1, len(planes), figsize=(4.8 * len(planes), 4.6), squeeze=False, layout="constrained"
+    )
+    for axes, (title, places) in zip(grid.flat, planes.items(), strict=True):
+        axes.scatter(*places.T, s=9, color=PALETTE[labels] / 255, linewidths=0)
+        for train_id, name in names.items():
+            if (labels == train_id).any():
+                x, y = np.median(places[labels == train_id], axis=0)
+                halo = [withStroke(linewidth=2, foreground="white")]
+                look = {"ha": "center", "va": "center", "fontsize": 9, "path_effects": halo}
+                axes.text(x, y, name, **look)
+        axes.set(title=title, xticks=[], yticks=[])
+    return figure
 
 
 def agreement_by_class(shares: pd.DataFrame) -> Figure:

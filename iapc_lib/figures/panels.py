@@ -1,4 +1,4 @@
-"""Grids of images, label maps and scalar maps, and the legend of classes."""
+"""Grids of images, label maps and scalar maps, with the legend of the classes in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,32 @@ from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from PIL import Image
+from scipy import ndimage
 from torch import Tensor
 
-from iapc_lib.classes import ALL_19, CLASSES, ClassSet, colorize
+from iapc_lib.classes import ALL_19, CLASSES, IGNORE, NAMES, ClassSet, colorize
+from iapc_lib.figures.charts import RIGHT, WRONG
 from iapc_lib.files import atomic_path
 from iapc_lib.runs.folder import Run
 
-PANEL_WIDTH = 3.0  # inches
+PANEL_WIDTH = 3.2  # inches
+WIDEST = 3
+"""Panels of a line: three can still be read at 700 pixels."""
+GAMMA = 1.5
+"""Images are shown brighter than they are: dark streets would be black in print."""
+CLOSE_COLORS = {NAMES.index(name) for name in (
+    *("car", "truck", "bus", "train", "motorcycle"), *("person", "rider"),
+    *("wall", "fence", "pole"),
+)}  # fmt: skip
+"""Train ids whose colours are close to another's."""
+NAMED_SHARE = 0.008
+"""Of a picture's pixels: regions that are larger have their name written on them."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +40,13 @@ class Panel:
     """One picture of a grid.
 
     `kind` says what `values` are: `image` (H, W, 3) uint8; `labels` (H, W) uint8 train ids;
-    `map` (H, W) float, drawn between `low` and `high` with a colour bar; `errors` (H, W) bool.
+    `map` (H, W) float, drawn between `low` and `high` with a colour bar; `errors` (H, W) bool;
+    `change` (H, W) int, 1 mended, -1 spoiled, 0 neither.
     """
 
     title: str
     values: np.ndarray | Image.Image
-    kind: Literal["image", "labels", "map", "errors"] = "image"
+    kind: Literal["image", "labels", "map", "errors", "change"] = "image"
     low: float = 0.0
     high: float = 1.0
 
@@ -67,40 +84,129 @@ def error_panel(title: str, wrong: np.ndarray | Tensor) -> Panel:
     return Panel(title, np.asarray(wrong.cpu() if isinstance(wrong, Tensor) else wrong), "errors")
 
 
+def change_panel(
+    title: str, truth: np.ndarray | Tensor, before: np.ndarray | Tensor, after: np.ndarray | Tensor
+) -> Panel:
+    """A panel of what changed between two predictions: mended, spoiled, and neither.
+
+    Args:
+        title: above it.
+        truth: (H, W) labels, 255 = ignore; `before` and `after` are predictions of the same kind.
+    """
+    truth, before, after = (
+        np.asarray(x.cpu() if isinstance(x, Tensor) else x) for x in (truth, before, after)
+    )
+    change = (after == truth).astype(int) - (before == truth).astype(int)
+    return Panel(title, np.where(truth == IGNORE, 0, change), "change")
+
+
 def panels(rows: Sequence[Sequence[Panel]]) -> Figure:
-    """A grid of panels, one sequence a row; titles are those of the panels."""
-    columns = max(len(row) for row in rows)
+    """A grid of panels, one sequence a row, with the legend that it needs.
+
+    A row of more than three goes on in a line beneath, so that titles can be read on a page. Large
+    regions whose colours are close to others have their class written on them.
+    """
+    lines = [line for row in rows for line in _broken(row)]
+    columns = max(len(line) for line in lines)
     first = np.asarray(rows[0][0].values)
-    height = PANEL_WIDTH * first.shape[0] / first.shape[1] + 0.35
+    height = PANEL_WIDTH * first.shape[0] / first.shape[1] + 0.3
     figure, grid = plt.subplots(
-        len(rows),
+        len(lines),
         columns,
-        figsize=(PANEL_WIDTH * columns, height * len(rows)),
+        figsize=(PANEL_WIDTH * columns, height * len(lines)),
         squeeze=False,
         layout="constrained",
     )
     for axes in grid.flat:
         axes.set_axis_off()
-    for row, axes_row in zip(rows, grid, strict=True):
-        for panel, axes in zip(row, axes_row, strict=False):
-            _draw(panel, axes)
+    drawn = []
+    for line, axes_of_line in zip(lines, grid, strict=True):
+        for panel, axes in zip(line, axes_of_line, strict=False):
+            drawn.append((panel, axes, _draw(panel, axes)))
+    _color_bars(figure, grid, drawn)
+    _legend(figure, [panel for panel, _, _ in drawn])
     return figure
 
 
-def _draw(panel: Panel, axes: plt.Axes) -> None:
+def _broken(row: Sequence[Panel]) -> list[Sequence[Panel]]:
+    """A row in lines of three panels at most, as equal as they can be."""
+    number = -(-len(row) // WIDEST)
+    length = -(-len(row) // number)
+    return [row[start : start + length] for start in range(0, len(row), length)]
+
+
+def _draw(panel: Panel, axes: plt.Axes) -> AxesImage:
     values = np.asarray(panel.values)
-    axes.set_title(panel.title, fontsize=9)
+    axes.set_title(panel.title, fontsize=10)
     if panel.kind == "labels":
-        axes.imshow(colorize(values), interpolation="nearest")
-    elif panel.kind == "map":
-        drawn = axes.imshow(values, cmap="cividis", vmin=panel.low, vmax=panel.high)
-        axes.figure.colorbar(drawn, ax=axes, fraction=0.025, pad=0.01).ax.tick_params(labelsize=7)
-    elif panel.kind == "errors":
-        axes.imshow(
-            np.where(values, 0, 255), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
-        )
+        _write_names(values, axes)
+        return axes.imshow(colorize(values), interpolation="nearest")
+    if panel.kind == "map":
+        return axes.imshow(values, cmap="cividis", vmin=panel.low, vmax=panel.high)
+    if panel.kind == "errors":
+        shades = np.where(values, 0, 255)
+        return axes.imshow(shades, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    if panel.kind == "change":
+        colors = ListedColormap([WRONG, "0.9", RIGHT])
+        return axes.imshow(values, cmap=colors, vmin=-1, vmax=1, interpolation="nearest")
+    return axes.imshow(np.rint(255 * (values / 255) ** (1 / GAMMA)).astype(np.uint8))
+
+
+def _write_names(labels: np.ndarray, axes: plt.Axes) -> None:
+    """Writes the class on large regions of colours that are easily taken for one another."""
+    for train_id in set(np.unique(labels)) & CLOSE_COLORS:
+        regions, number = ndimage.label(labels == train_id)
+        sizes = np.bincount(regions.ravel(), minlength=number + 1)
+        for region in np.flatnonzero(sizes[1:] > NAMED_SHARE * labels.size) + 1:
+            depth = ndimage.distance_transform_edt(np.pad(regions == region, 1))
+            row, column = np.unravel_index(depth.argmax(), depth.shape)
+            axes.text(
+                column - 1,
+                row - 1,
+                NAMES[train_id],
+                color="white",
+                fontsize=7.5,
+                ha="center",
+                va="center",
+                clip_on=True,
+                path_effects=[withStroke(linewidth=1.6, foreground="black")],
+            )
+
+
+def _color_bars(figure: Figure, grid: np.ndarray, drawn: Sequence[tuple]) -> None:
+    """One bar for all maps of the same range, beside the grid; else one beside each map."""
+    maps = [(panel, axes, image) for panel, axes, image in drawn if panel.kind == "map"]
+    ranges = {(panel.low, panel.high) for panel, _, _ in maps}
+    if len(ranges) == 1:
+        _, _, image = maps[0]
+        figure.colorbar(image, ax=list(grid.flat), fraction=0.02, pad=0.01, aspect=30)
     else:
-        axes.imshow(values)
+        for _, axes, image in maps:
+            figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01).ax.tick_params(labelsize=8)
+
+
+def _legend(figure: Figure, shown: Sequence[Panel]) -> None:
+    """Beneath the grid: classes that occur in its label maps, and the colours of changes."""
+    maps = [np.asarray(panel.values) for panel in shown if panel.kind == "labels"]
+    present = np.unique(np.concatenate([np.unique(m) for m in maps])) if maps else []
+    patches = [
+        Patch(facecolor=np.array(c.color) / 255, edgecolor="0.4", label=c.name)
+        for c in CLASSES
+        if c.train_id in present
+    ]
+    if any(panel.kind == "change" for panel in shown):
+        patches += [Patch(facecolor=c, label=n) for c, n in ((RIGHT, "mended"), (WRONG, "spoiled"))]
+    if patches:
+        columns = max(1, round(figure.get_figwidth() / 1.35))
+        figure.legend(
+            handles=patches,
+            ncol=columns,
+            loc="outside lower center",
+            frameon=False,
+            fontsize=8,
+            handlelength=1.2,
+            columnspacing=1.0,
+        )
 
 
 def class_legend(classes: ClassSet = ALL_19) -> Figure:
@@ -117,12 +223,16 @@ def class_legend(classes: ClassSet = ALL_19) -> Figure:
 
 
 def save(run: Run, figure: Figure, name: str) -> Figure:
-    """Writes a figure to `figures/<name>.png` of a run folder and returns it."""
+    """Writes a figure to `figures/<name>.png` of a run folder and returns it; see `save_figure`."""
     return save_figure(figure, run.path("figures", f"{name}.png"))
 
 
 def save_figure(figure: Figure, path: Path) -> Figure:
-    """Writes a figure to a file, atomically, and returns it."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, bbox_inches="tight")
+    """Writes a figure to a PNG file, atomically, and returns it; a chart to an SVG beside it, too."""
+    files = {path: {"dpi": 110}}
+    if not any(axes.images for axes in figure.axes):
+        files[path.with_suffix(".svg")] = {"metadata": {"Date": None}}
+    for file, options in files.items():
+        with atomic_path(file) as temporary:
+            figure.savefig(temporary, bbox_inches="tight", **options)
     return figure

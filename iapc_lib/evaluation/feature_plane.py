@@ -1,0 +1,81 @@
+"""Features of many pictures in a plane: what a class looks like to a network."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from iapc_lib.classes import IGNORE
+from iapc_lib.data.images import read_label, read_resized, to_tensor
+from iapc_lib.data.layouts import Record
+from iapc_lib.method.prototypes import resample_labels
+from iapc_lib.networks.ready import ReadyNetwork
+
+
+def labelled_features(
+    ready: ReadyNetwork,
+    records: Sequence[Record],
+    size: tuple[int, int],
+    number: int = 40,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of places whose true class is known, as many of every class.
+
+    The places depend on the labels and the seed alone: two networks of the same kind are asked
+    for the same ones.
+
+    Args:
+        ready: in evaluation mode.
+        records: with labels.
+        size: (height, width) to which images are resized.
+        number: of places of a class, at most.
+        seed: of the draw.
+
+    Returns:
+        (P, D) float32 features, and (P,) uint8 train ids.
+    """
+    features, labels = [], []
+    for record in records:
+        pixels, own_size = read_resized(record, size)
+        with torch.no_grad():
+            found = ready.forward(to_tensor(pixels)[None]).features
+        label = torch.from_numpy(ready.classes.known_only(read_label(record, own_size)))[None]
+        labels.append(resample_labels(label, found.shape[2:]).flatten().numpy())
+        features.append(found[0].flatten(1).T.cpu().numpy())
+    features, labels = np.concatenate(features), np.concatenate(labels)
+    generator, chosen = np.random.default_rng(seed), []
+    for train_id in np.unique(labels[labels != IGNORE]):
+        places = np.flatnonzero(labels == train_id)
+        chosen.append(generator.permutation(places)[:number])
+    chosen = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int)
+    return features[chosen], labels[chosen]
+
+
+def tsne(features: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(P, D) float -> (P, 2): neighbours stay neighbours, by their cosine; distances mean little.
+
+    t-distributed stochastic neighbour embedding (van der Maaten and Hinton, 2008), begun from a
+    random start; the same seed gives the same plane.
+    """
+    from sklearn.manifold import TSNE  # takes a second
+
+    if len(features) < 4:  # no neighbourhoods
+        return np.zeros((len(features), 2), np.float32)
+    plane = TSNE(
+        perplexity=min(30, (len(features) - 1) / 3), metric="cosine", init="random",
+        random_state=seed,
+    )  # fmt: skip
+    return plane.fit_transform(features)
+
+
+def same_class_neighbours(features: np.ndarray, labels: np.ndarray) -> float:
+    """Share of places, within 0..1, whose most similar other place by the cosine has their class.
+
+    Args:
+        features: (P, D) float.
+        labels: (P,) train ids.
+    """
+    directions = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    similarity = directions @ directions.T
+    np.fill_diagonal(similarity, -np.inf)
+    return float((labels[similarity.argmax(axis=1)] == labels).mean()) if len(labels) > 1 else 0.0
