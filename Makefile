@@ -27,6 +27,7 @@ sources: setup
 	  run=papermill_runs/$$world-source$$seed; \
 	  $(BIN)/iapc run papermill_runs/$$world.yaml --seed $$seed --out $$run --until 01_source_model \
 	    --set source.checkpoint=null --set miniature.source_train=800 && \
+	  rm -f papermill_runs/networks/$$world-seed$$seed.* && \
 	  $(BIN)/iapc export $$run papermill_runs/networks/$$world-seed$$seed.safetensors || exit 1; \
 	done; done
 

@@ -3,12 +3,14 @@
 import ast
 import sys
 from collections.abc import Mapping
+from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from IPython.display import Markdown
+from pandas import DataFrame, option_context
 
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.paths import shown_path
@@ -45,6 +47,26 @@ def say(*sentences: str, when: bool = True) -> Markdown:
         when: whether there is something to say: without labels there often is not.
     """
     return Markdown(" ".join(sentences) if when else "(This target has no labels to compare with.)")
+
+
+class Folded:
+    """A long table that a reader opens with a click.
+
+    Args:
+        table: what is folded.
+        summary: what stands in its place.
+    """
+
+    def __init__(self, table: DataFrame, summary: str):
+        self.table, self.summary = table, summary
+
+    def __repr__(self) -> str:
+        return f"{self.summary} ({len(self.table)} lines)"
+
+    def _repr_html_(self) -> str:
+        with option_context("display.max_rows", None, "display.max_colwidth", None):
+            html = self.table.to_html(max_rows=None)
+        return f"<details><summary>{escape(self.summary)}</summary>{html}</details>"
 
 
 def start(

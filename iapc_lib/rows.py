@@ -135,5 +135,11 @@ ORDER = (*[*ROWS][:_IAPC], *_LOSSES, *[*ROWS][_IAPC:])
 
 
 def title_of(results: Mapping[str, Any], name: str) -> str:
-    """A row of a `results.json` as people read it; a variant's has the variant's title."""
-    return results["variant"]["title"] if results["variant"] else ROWS[name].title
+    """A row of a `results.json` as people read it; a variant's has the variant's title.
+
+    A variant that bears the name of a row changes nothing of it, and has the row's title.
+    """
+    variant = results["variant"]
+    if variant and variant["name"] not in TITLES:
+        return variant["title"]
+    return TITLES[variant["name"] if variant else name]

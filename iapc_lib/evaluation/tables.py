@@ -18,6 +18,28 @@ PUBLISHED = pd.DataFrame(
 )
 """mIoU in per cent as the paper prints them; measured by its authors, not by us."""
 
+STATE_OF_THE_ART = pd.DataFrame(
+    [
+        ("SFDA (Liu et al.)", 2021, "no", "DeepLab-v2, ResNet-101", 43.2, 39.2),
+        ("URMA (Sivaprasad, Fleuret)", 2021, "no", "DeepLab-v2, ResNet-101", 45.1, 39.6),
+        ("HCL (Huang et al.)", 2021, "no", "DeepLab-v2, ResNet-101", 48.1, 43.5),
+        ("IAPC (Cao et al.)", 2023, "no", "DeepLab-v2, ResNet-101", 49.4, 45.3),
+        ("ProDA (Zhang et al.)", 2021, "yes", "DeepLab-v2, ResNet-101", 57.5, 55.5),
+        ("DAFormer (Hoyer et al.)", 2022, "yes", "SegFormer, MiT-B5", 68.3, 60.9),
+        ("HRDA (Hoyer et al.)", 2022, "yes", "SegFormer, MiT-B5", 73.8, 65.8),
+        ("MIC (Hoyer et al.)", 2023, "yes", "SegFormer, MiT-B5", 75.9, 67.3),
+    ],
+    columns=[
+        "method",
+        "year",
+        "source images",
+        "network",
+        "GTA5 (19 classes)",
+        "SYNTHIA (16 classes)",
+    ],
+).set_index("method")
+"""mIoU in per cent on Cityscapes, as the papers of these authors print them; not measured by us."""
+
 
 def iou_table(results: dict[str, Any]) -> pd.DataFrame:
     """IoU in per cent by row and class, `mIoU` first.
@@ -28,6 +50,26 @@ def iou_table(results: dict[str, Any]) -> pd.DataFrame:
     scores = results["scores"] or dict.fromkeys(results["unlabelled"], unknown)
     table = {title_of(results, row): {"mIoU": s["miou"], **s["iou"]} for row, s in scores.items()}
     return pd.DataFrame(table).T.astype(float)
+
+
+def score_table(results: dict[str, Any]) -> pd.DataFrame:
+    """`iou_table` or, if the target has no labels, `unlabelled_table`."""
+    return iou_table(results) if results["scores"] else unlabelled_table(results)
+
+
+QUARTERS = ("easiest quarter", "second", "third", "hardest quarter")
+"""Parts of the images, sorted by severity."""
+
+
+def severity_table(results: dict[str, Any]) -> pd.DataFrame:
+    """mIoU in per cent by quarter of the images (index) and row; no column unless they are drawn."""
+    scores = (results["scores"] or {}).items()
+    table = {
+        title_of(results, row): found["miou_by_severity"]
+        for row, found in scores
+        if "miou_by_severity" in found
+    }
+    return pd.DataFrame(table, QUARTERS, dtype=float)
 
 
 def unlabelled_table(results: dict[str, Any]) -> pd.DataFrame:

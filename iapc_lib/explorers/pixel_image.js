@@ -193,6 +193,7 @@ function render({ model, el }) {
   source(left, "png");
   source(right, "right_png");
   draw();
+  model.send({ shown: true });
   return () => {
     clearTimeout(resting);
     urls.forEach((url) => URL.revokeObjectURL(url));

@@ -25,6 +25,7 @@ class PixelImage(anywidget.AnyWidget):
 
     A click picks a pixel, arrow keys move it (with Shift by ten), a drag boxes a region where
     `boxes` is set, Escape lifts it. With a second picture a seam between the two can be dragged.
+    Once a page shows it, a message comes, for `on_msg`.
     """
 
     _esm = Path(__file__).with_name("pixel_image.js")

@@ -104,6 +104,13 @@ def monitored_records(run: Run) -> list[Record]:
     return dev_records(run) or target_records(run.config, "train", labels=False)
 
 
+def reported_records(run: Run) -> list[Record]:
+    """The records of `val` (with labels), or of `train` (without) where there is no `val`."""
+    data(run)
+    labelled = run.config.target.val is not None
+    return target_records(run.config, "val" if labelled else "train", labels=labelled)
+
+
 def first_batch(run: Run, images: int | None = None) -> dict[str, Tensor]:
     """What the first update of IAPC sees, on the machine's device; see `ViewsDataset`.
 
@@ -111,11 +118,17 @@ def first_batch(run: Run, images: int | None = None) -> dict[str, Tensor]:
         run: open run folder.
         images: of the batch, from its start; None: all.
     """
+    return first_batches(run, 1, images)[0]
+
+
+def first_batches(run: Run, updates: int, images: int | None = None) -> list[dict[str, Tensor]]:
+    """What the first updates of IAPC see; see `first_batch`."""
     config = run.config
-    records, labels = _training_data(run, ROWS["iapc"])
+    records, labels = training_data(run, ROWS["iapc"])
     images = images or config.adaptation.batch_size
-    views = ViewsDataset(records, labels, config.views, config.class_set, config.seed, images)
-    return run.machine.to_device(next(iter(run.machine.load(views, images))))
+    length = updates * images
+    views = ViewsDataset(records, labels, config.views, config.class_set, config.seed, length)
+    return [run.machine.to_device(batch) for batch in run.machine.load(views, images)]
 
 
 def network(run: Run, row: str) -> ReadyNetwork:
@@ -146,7 +159,7 @@ def network_file(run: Run, row: str) -> Path:
         save_network(path, made, run.config, what=row.title, provenance=run.provenance())
         return {"sha256": file_hash(path), **facts}
 
-    run.stage(row.stage, inputs, make, _files(path), prepare=lambda: _training_data(run, row))
+    run.stage(row.stage, inputs, make, _files(path), prepare=lambda: training_data(run, row))
     SavedState.path_of(run, row.stage).unlink(missing_ok=True)
     return path
 
@@ -181,7 +194,7 @@ def _source_stage(run: Run, row: Row, path: Path) -> None:
     SavedState.path_of(run, "source_training").unlink(missing_ok=True)
 
 
-def _training_data(run: Run, row: Row) -> tuple[list[Record], list[Path]]:
+def training_data(run: Run, row: Row) -> tuple[list[Record], list[Path]]:
     """Target images that a row is made with and, if it is trained, their pseudo-labels."""
     if row.update is None:
         data(run)

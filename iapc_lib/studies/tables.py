@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from iapc_lib.evaluation.tables import PUBLISHED
-from iapc_lib.files import atomic_path
+from iapc_lib.evaluation.tables import PUBLISHED, QUARTERS, severity_table
+from iapc_lib.files import atomic_path, read_json
 from iapc_lib.paths import resolve
 from iapc_lib.studies.reading import CLASS_PREFIX, Runs
 
@@ -63,6 +63,37 @@ def paired_differences(
     return pd.DataFrame(table | {"low": mean - half, "high": mean + half, "pairs": pairs})
 
 
+def paired_spreads(
+    rows: pd.DataFrame, pairs: Sequence[tuple[str, str]], value: str = "miou"
+) -> pd.DataFrame:
+    """Whether subtraction within a seed takes out what both rows of a pair share.
+
+    Args:
+        rows: of `reading.read_runs`.
+        pairs: keys of the rows that are compared; one that a scenario lacks is left out of it.
+        value: the column; one of `reading.MIOU`.
+
+    Returns:
+        Standard deviations over seeds, by scenario and pair (`A minus B`): `paired`, of the
+        differences within a seed, and `as if independent`, what they would have if the two rows
+        shared nothing. NaN below two seeds.
+    """
+    titles = rows.drop_duplicates("key").set_index("key")["title"]
+    lines = {}
+    for scenario, group in rows.groupby("scenario", sort=False):
+        scores = group.pivot_table(value, "seed", "key")
+        for key, other in pairs:
+            if key in scores and other in scores:
+                both = scores[[key, other]].dropna()
+                lines[scenario, f"{titles[key]} minus {titles[other]}"] = {
+                    "paired": (both[key] - both[other]).std(),
+                    "as if independent": both.var().sum(skipna=False) ** 0.5,
+                }
+    columns = ["paired", "as if independent"]
+    index = pd.MultiIndex.from_tuples(lines, names=["scenario", "what"]) if lines else None
+    return pd.DataFrame(list(lines.values()), index, columns, dtype=float)
+
+
 def class_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean IoU over seeds by class (columns, after `title`); NaN where it never occurs."""
     return _class_means(rows, _class_columns(rows))
@@ -88,7 +119,27 @@ def overview(means: pd.DataFrame) -> pd.DataFrame:
     titles = table.drop_duplicates("key").set_index("key")["title"]
     wide = table.pivot(index="key", columns="scenario", values="cell")
     wide = wide.reindex(index=titles.index, columns=table["scenario"].unique())
-    return wide.set_axis(titles, axis=0).rename_axis(index="row", columns=None).fillna("--")
+    return wide.set_axis(titles, axis=0).rename_axis(index="method", columns=None).fillna("--")
+
+
+def severity_means(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean mIoU over seeds by quarter of the images, sorted by severity.
+
+    Args:
+        folder: that the rows were read from.
+        rows: of `reading.read_runs`; those whose images have no severity are left out.
+
+    Returns:
+        A line for each scenario and title, a column for each quarter.
+    """
+    found = []
+    for (scenario, place), group in rows.groupby(["scenario", "folder"], sort=False):
+        table = severity_table(read_json(resolve(folder) / place / "results.json")).T
+        titles = [title for title in group["title"] if title in table.index]
+        found.append(table.loc[titles].assign(scenario=scenario))
+    table = pd.concat(found) if found else pd.DataFrame(columns=[*QUARTERS, "scenario"])
+    table.index.name = "method"
+    return table.groupby(["scenario", "method"], sort=False)[list(QUARTERS)].mean()
 
 
 def study_tables(rows: pd.DataFrame, references: Sequence[str]) -> dict[str, pd.DataFrame]:

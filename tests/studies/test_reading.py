@@ -21,6 +21,7 @@ from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import load_config
 from iapc_lib.config.run_config import SHARED_FIELDS
 from iapc_lib.files import FileError
+from iapc_lib.notebook import Folded
 from iapc_lib.runs.records import RESULTS_FORMAT
 from iapc_lib.studies.reading import CLASS_PREFIX, MIOU, read_runs
 from iapc_lib.studies.tables import (
@@ -30,6 +31,7 @@ from iapc_lib.studies.tables import (
     mean_table,
     overview,
     paired_differences,
+    severity_means,
     study_tables,
 )
 from tests.conftest import PROJECT
@@ -116,7 +118,7 @@ def test_means_by_hand(folder):
     one = means.loc[("mini_gta5", "ia")]
     assert one["mean"] == 33 and math.isnan(one["std"]) and one["seeds"] == 1
     wide = overview(means)
-    assert wide.loc["the source_only", "mini_gta5"] == "32.0 ± 2.6 (3)"
+    assert wide.loc["source only", "mini_gta5"] == "32.0 ± 2.6 (3)"
     assert wide.loc["the ia"].tolist() == ["33.0 (1)", "--"]
 
 
@@ -326,7 +328,7 @@ def test_exported_tables_hold_the_numbers_and_lead_back_to_the_runs(folder, tmp_
     pd.testing.assert_frame_equal(again, tables["means"], check_exact=True, check_dtype=False)
     assert "| mini_gta5 " in (tmp_path / "out" / "means.md").read_text()
     latex = (tmp_path / "out" / "differences_to_source_only.tex").read_text()
-    assert r"\toprule" in latex and r"mini\_gta5 & the iapc & 5.0 & 2.5 & 7.5 & 3 \\" in latex
+    assert r"\toprule" in latex and r"mini\_gta5 & IAPC & 5.0 & 2.5 & 7.5 & 3 \\" in latex
     line = pd.read_csv(tmp_path / "out" / "runs.csv").set_index(["scenario", "key", "seed"])
     line = line.loc[("mini_gta5", "iapc", 1)]
     source = json.loads(folder.joinpath(line["folder"], "results.json").read_text())
@@ -337,12 +339,31 @@ def test_exported_tables_hold_the_numbers_and_lead_back_to_the_runs(folder, tmp_
     assert not any("49.4" in p.read_text() for p in written if p.stem != "published")
 
 
+def test_quarters_of_severity_are_averaged_over_seeds(tmp_path):
+    for seed, hard in enumerate((10.0, 20.0)):
+        made = results(seed=seed, miou=30.0)
+        made["scores"]["iapc"]["miou_by_severity"] = [40.0, 30.0, 20.0, hard]
+        write(tmp_path, f"seed{seed}", made)
+    write(tmp_path, "photographs", results(scenario="real", miou=30.0))
+    means = severity_means(tmp_path, read_runs(tmp_path).rows)
+    assert means.loc[("mini_gta5", "IAPC")].tolist() == [40, 30, 20, 15] and len(means) == 1
+    assert severity_means(tmp_path, read_runs(tmp_path).rows[:0]).empty
+
+
+def test_a_folded_table_is_whole_and_says_what_it_is():
+    table = Folded(pd.DataFrame({"score": range(200)}), "All <scores>")
+    assert repr(table) == "All <scores> (200 lines)"
+    html = table._repr_html_()
+    assert html.startswith("<details><summary>All &lt;scores&gt;</summary>")
+    assert html.count("<tr>") == 200 and html.endswith("</details>")
+
+
 def test_charts_show_every_row_of_every_scenario(folder):
     rows = read_runs(folder).rows
     chart = figures.ablation_chart(rows)
     assert [axes.get_title() for axes in chart.axes] == ["mini_gta5", "mini_synthia"]
     labels = [label.get_text() for label in chart.axes[0].get_yticklabels()]
-    assert labels == ["the source_only", "the ia", "the iapc"]
+    assert labels == ["source only", "the ia", "IAPC"]
     dots = np.concatenate([seed.get_offsets() for seed in chart.axes[0].collections[:3]])
     assert sorted(dots[:, 0].tolist()) == [30, 31, 33, 34, 35, 37, 40]
     figures.difference_chart(paired_differences(rows, "source_only"), "points")
@@ -389,4 +410,6 @@ def test_the_notebook_says_plainly_that_there_is_nothing_or_one_seed(
     run_notebook({"folder": tmp_path, "study": None, "out": None}, monkeypatch)
     said = capsys.readouterr().out
     assert ("No finished run" in said) == (not present)
-    assert ("Only one seed" in said and "No run has the row 'source_only'" in said) == bool(present)
+    assert ("Only one seed" in said and "No run has the method 'source_only'" in said) == bool(
+        present
+    )

@@ -38,7 +38,7 @@ class AdaptationExplorer(GalleryExplorer):
 
     Controls are attributes: `picture`, `step` and `view` (set their `value`), `play`, and the
     pictures `image`, `student`, `memory` and `viewed` (set `picked`; they share it). A picture is
-    looked at at every step, one after the other, while it is shown; `status` says how far that is.
+    looked at at every step, one after the other, while a page shows it; `status` says how far that is.
 
     Args:
         gallery: the run.
@@ -78,6 +78,12 @@ class AdaptationExplorer(GalleryExplorer):
         self.children = self._layout()
         self._later: asyncio.Task | None = None
         self._load()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # not in a notebook
+            self.finish()
+        else:  # once a page is there to hear of it
+            self.image.on_msg(lambda *_: self._look_on())
         react(self._load, self.picture)
         react(self._show_step, self.step)
         react(self._show_view, self.view)
@@ -118,13 +124,13 @@ class AdaptationExplorer(GalleryExplorer):
         """What cannot be shown, and why."""
         self._show_step()
         if self._later is not None:
+            self._look_on()
+
+    def _look_on(self) -> None:
+        """Begins to look at the other steps, while what is known is shown."""
+        if self._later is not None:
             self._later.cancel()
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # not in a notebook
-            self.finish()
-        else:
-            self._later = loop.create_task(self._look_at_all())
+        self._later = asyncio.get_running_loop().create_task(self._look_at_all())
 
     async def _look_at_all(self) -> None:
         """Looks at step after step; what is done at the controls comes in between."""
