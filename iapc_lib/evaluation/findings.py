@@ -1139,3 +1139,16 @@ def same_seed_first(scores: DataFrame) -> str:
             how_many = f"{lowest.iloc[0]} of {len(table)} methods of {scenario}"
             said.append(f"seed {lowest.index[0]} is the lowest in {how_many}")
     return f"Most often {listed(said)}." if said else "There is only one seed."
+
+
+def neighbours(alike: Mapping[str, float]) -> str:
+    """How often the most similar feature belongs to the same class, before and after.
+
+    Args:
+        alike: share within 0..1 by title, two of them.
+    """
+    (first, before), (second, after) = alike.items()
+    return (
+        f"The feature that is most similar to a place's own belongs to the same class in "
+        f"{before:.0%} of the places before ({first}) and in {after:.0%} after ({second})."
+    )

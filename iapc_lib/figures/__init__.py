@@ -12,7 +12,6 @@ import matplotlib.pyplot as plt
 
 from iapc_lib.figures.charts import (
     agreement_by_class,
-    bars_by_class,
     color_histograms,
     confusion_map,
     curves,
@@ -20,7 +19,6 @@ from iapc_lib.figures.charts import (
     feature_planes,
     gradient_norms,
     histogram_right_wrong,
-    iou_change,
     loss_terms,
     reliability,
     roc,
@@ -30,7 +28,6 @@ from iapc_lib.figures.method_map import method_map, small_map
 from iapc_lib.figures.panels import (
     Panel,
     change_panel,
-    class_legend,
     error_panel,
     image_panel,
     label_panel,
@@ -39,6 +36,6 @@ from iapc_lib.figures.panels import (
     save,
     save_figure,
 )
-from iapc_lib.figures.studies import ablation_chart, class_change_map, difference_chart, miou_bars
+from iapc_lib.figures.studies import ablation_chart, class_change_map, difference_chart
 
 plt.style.use(Path(__file__).with_name("iapc.mplstyle"))

@@ -22,23 +22,6 @@ def _axes(width: float = 7.0, height: float = 3.2) -> plt.Axes:
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
-def bars_by_class(table: pd.DataFrame, label: str, log: bool = False) -> Figure:
-    """The columns of a table as bars, one group a class (its index).
-
-    Args:
-        table: numbers, indices are class names.
-        label: of the value, for the axis.
-        log: whether the axis is logarithmic.
-    """
-    axes = _axes(10, 3.4)
-    table.plot.bar(ax=axes, color=COLORS, width=0.8, logy=log)
-    axes.set(ylabel=label, xlabel="")
-    axes.tick_params(axis="x", rotation=45)
-    plt.setp(axes.get_xticklabels(), ha="right")
-    axes.legend(frameon=False, ncols=table.shape[1], loc="lower right", bbox_to_anchor=(1, 1))
-    return axes.figure
-
-
 def curves(
     lines: pd.DataFrame | Mapping[str, pd.Series],
     x: str,
@@ -59,7 +42,7 @@ def curves(
     for number, (name, line) in enumerate(lines.items()):
         axes.plot(line.index, line, marker=marker, lw=1.6, color=COLORS[number], label=name)
     for number, (name, value) in enumerate((levels or {}).items()):
-        axes.axhline(value, color=str(0.25 + 0.35 * number), linestyle="--", label=name)
+        axes.axhline(value, color=str(0.2 + 0.6 * number / len(levels)), linestyle="--", label=name)
     axes.set(xlabel=x, ylabel=y)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
@@ -147,7 +130,7 @@ def loss_terms(history: Sequence[Mapping[str, Any]], window: int = 20) -> Figure
     grid[-1].plot(means["agreement"], color="0.6", label="agreement")
     grid[-1].set_ylim(0, 1)
     grid[-1].legend(frameon=False, fontsize=8)
-    figure.supxlabel("step", fontsize=10)
+    figure.supxlabel("update", fontsize=10)
     return figure
 
 
@@ -168,39 +151,34 @@ def gradient_norms(norms: pd.DataFrame) -> Figure:
     return axes.figure
 
 
-def dots_by_class(table: pd.DataFrame, label: str, limits: tuple[float, float]) -> Figure:
+def dots_by_class(
+    table: pd.DataFrame, label: str, limits: tuple[float, float], ticks: pd.Series | None = None
+) -> Figure:
     """The rows of a table as dots on one line a class (its columns).
 
     Args:
         table: numbers, columns are class names.
         label: of the value, for the axis.
         limits: of the axis; dots beyond it are not shown.
+        ticks: one more value a class, marked by a stroke; its name is in the legend.
     """
     axes = _axes(8, 0.26 * table.shape[1] + 0.8)
     lines = range(table.shape[1])
     axes.hlines(lines, table.min(), table.max(), color="0.8", linewidth=3, zorder=1)
     for color, (row, values) in zip(COLORS, table.iterrows(), strict=False):
         axes.plot(values, lines, "o", color=color, label=row, markersize=6)
+    if ticks is not None:
+        axes.plot(ticks, lines, "|", color="0.2", label=ticks.name, markersize=11, mew=1.6)
     axes.set_yticks(lines, table.columns)
     axes.set(xlabel=label, xlim=limits, ylim=(table.shape[1] - 0.5, -0.5))
     axes.legend(frameon=False, fontsize=9, ncol=3, loc="lower left", bbox_to_anchor=(0, 1))
     return axes.figure
 
 
-def iou_change(before: pd.Series, after: pd.Series) -> Figure:
-    """Change of IoU by class in points, sorted; indices are class names."""
-    change = (after - before).dropna().sort_values()
-    axes = _axes(7, 0.26 * len(change) + 0.7)
-    axes.barh(change.index, change, color=[RIGHT if value >= 0 else WRONG for value in change])
-    axes.axvline(0, color="0.3", linewidth=0.8)
-    axes.set(xlabel="change of IoU (points)")
-    return axes.figure
-
-
 def histogram_right_wrong(
     values: np.ndarray, right: np.ndarray, name: str, limits: tuple[float, float] = (0, 1)
 ) -> Figure:
-    """Distribution of a value over the pixels that are right and those that are wrong.
+    """How many of the pixels that are right, and of those that are wrong, have a value.
 
     Args:
         values: (P,) float.
@@ -211,9 +189,8 @@ def histogram_right_wrong(
     axes = _axes(6, 3)
     clipped, bins = np.clip(values, *limits), np.linspace(*limits, 41)
     for chosen, color, label in ((right, RIGHT, "right"), (~right, WRONG, "wrong")):
-        with np.errstate(invalid="ignore"):  # there may be none of them
-            axes.hist(clipped[chosen], bins, density=True, color=color, alpha=0.55, label=label)
-    axes.set(xlabel=name, ylabel="density")
+        axes.hist(clipped[chosen], bins, color=color, alpha=0.55, label=label)
+    axes.set(xlabel=name, ylabel="pixels")
     axes.legend(title="pseudo-label", frameon=False)
     return axes.figure
 
@@ -292,6 +269,9 @@ def agreement_by_class(shares: pd.DataFrame) -> Figure:
         return axes.figure
     shares.plot.barh(ax=axes, color=COLORS, width=0.8)
     axes.invert_yaxis()  # classes and bars in the order of the table, from the top
+    for bars in axes.containers:  # what is there and zero must not pass for missing
+        zero = [value == 0 for value in bars.datavalues]
+        axes.bar_label(bars, ["0 %" if z else "" for z in zero], padding=2, fontsize=8)
     axes.set(xlabel="share of pixels (%)", ylabel="", xlim=(0, 100))
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure

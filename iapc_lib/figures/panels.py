@@ -16,7 +16,7 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-from iapc_lib.classes import ALL_19, CLASSES, IGNORE, NAMES, ClassSet, colorize
+from iapc_lib.classes import CLASSES, IGNORE, NAMES, ClassSet, colorize
 from iapc_lib.figures.charts import RIGHT, WRONG
 from iapc_lib.files import atomic_path
 from iapc_lib.runs.folder import Run
@@ -207,19 +207,6 @@ def _legend(figure: Figure, shown: Sequence[Panel]) -> None:
             handlelength=1.2,
             columnspacing=1.0,
         )
-
-
-def class_legend(classes: ClassSet = ALL_19) -> Figure:
-    """The names of the classes beside their colours."""
-    patches = [
-        Patch(facecolor=np.array(c.color) / 255, edgecolor="0.4", label=c.name)
-        for c in CLASSES
-        if c.train_id in classes.train_ids
-    ]
-    figure, axes = plt.subplots(figsize=(10, 0.85))  # without axes Jupyter shows nothing
-    axes.set_axis_off()
-    figure.legend(handles=patches, ncol=7, loc="center", frameon=False, fontsize=9)
-    return figure
 
 
 def save(run: Run, figure: Figure, name: str) -> Figure:

@@ -1,7 +1,5 @@
 """Charts over many runs; all take tables of `studies.reading` and `studies.tables`."""
 
-import textwrap
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -38,22 +36,6 @@ def _panels(table: pd.DataFrame, titles: list[str]) -> tuple[Figure, dict[str, p
 def _titles(table: pd.DataFrame) -> pd.Series:
     """Title by key, in the table's order."""
     return table.drop_duplicates("key").set_index("key")["title"]
-
-
-def miou_bars(means: pd.DataFrame) -> Figure:
-    """Mean mIoU with its standard deviation by row, a colour a scenario; takes a `mean_table`."""
-    table = means.reset_index()
-    titles = _titles(table)
-    mean, std = (
-        table.pivot(index="key", columns="scenario", values=name).loc[titles.index]
-        for name in ("mean", "std")
-    )
-    figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
-    mean.plot.bar(ax=axes, yerr=std, color=COLORS, capsize=3, rot=0)
-    axes.set(ylabel="mIoU on val (%)", xlabel="")
-    axes.set_xticklabels([textwrap.fill(title, 14) for title in titles])
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncol=4)
-    return figure
 
 
 def ablation_chart(
@@ -154,7 +136,7 @@ def class_change_map(changes: pd.DataFrame) -> Figure:
     values = changes.drop(columns="title").astype(float)
     limit = np.nanmax(np.abs(values.to_numpy()), initial=1.0)
     for axes, scenario in zip(grid.flat, scenarios, strict=False):
-        here = values.loc[scenario].set_axis(changes.loc[scenario, "title"], axis=0)
+        here = (values.round() + 0.0).loc[scenario].set_axis(changes.loc[scenario, "title"], axis=0)
         here = here.loc[:, here.notna().any()]
         sns.heatmap(
             here,

@@ -18,4 +18,6 @@ def test_the_largest_loss_comes_first_with_the_image_where_it_happens():
     assert list(found.index) == ["car", "road"]
     assert found["image"].tolist() == [1, 0] and found["lost"].tolist() == [8, 5]
     assert found.loc["road", "change"] == pytest.approx(100 * (95 / 108 - 1))
+    after[1, 0, 0], after[1, 0, 1] = 30, 20  # most of the road is lost where the car is, too
+    assert failures(before, after, ["road", "car", "bus"])["image"].tolist() == [1, 0]
     assert failures(before, before, ["road", "car", "bus"]).empty
