@@ -27,8 +27,9 @@ sources: setup
 	  run=papermill_runs/$$world-source$$seed; \
 	  $(BIN)/iapc run papermill_runs/$$world.yaml --seed $$seed --out $$run --until 01_source_model \
 	    --set source.checkpoint=null --set miniature.source_train=800 && \
-	  rm -f papermill_runs/networks/$$world-seed$$seed.* && \
-	  $(BIN)/iapc export $$run papermill_runs/networks/$$world-seed$$seed.safetensors || exit 1; \
+	  rm -f $$run/new.* && $(BIN)/iapc export $$run $$run/new.safetensors && \
+	  mv $$run/new.safetensors papermill_runs/networks/$$world-seed$$seed.safetensors && \
+	  mv $$run/new.json papermill_runs/networks/$$world-seed$$seed.json || exit 1; \
 	done; done
 
 # Tests of the library; every notebook as it stands, on the miniature; the solutions in them.

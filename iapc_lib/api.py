@@ -58,11 +58,15 @@ class Segmenter:
             ValueError: other values than train ids and 255.
         """
         labels = np.asarray(labels.labels if isinstance(labels, LabelMap) else labels)
-        known = np.isin(labels, [*range(NUM_CLASSES), IGNORE])
-        if labels.ndim != 2 or not known.all():
+        if labels.ndim != 2 or labels.dtype.kind not in "ui":
             raise ValueError(
-                f"train ids are (H, W) numbers of 0..{NUM_CLASSES - 1}, and {IGNORE}; this is "
-                f"{labels.shape} with {np.unique(labels[~known])[:3].tolist() or 'them'}"
+                f"train ids are (H, W) whole numbers, this is {labels.shape} of {labels.dtype}"
+            )
+        known = np.isin(labels, [*range(NUM_CLASSES), IGNORE])
+        if not known.all():
+            raise ValueError(
+                f"train ids are 0..{NUM_CLASSES - 1}, and {IGNORE} for none; this holds "
+                f"{np.unique(labels[~known])[:3].tolist()}, too"
             )
         return Image.fromarray(colorize(labels.astype(np.uint8)))
 

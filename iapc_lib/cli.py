@@ -34,8 +34,11 @@ class _Commands(TyperGroup):
         except OSError as error:
             if error.errno == errno.EPIPE:  # `| head`
                 raise
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                _say(f"what was to be written cannot be written ({error.strerror})")
+                raise typer.Exit(1) from None
             if error.filename is None:
-                _say(f"the output cannot be written ({error.strerror or error})")
+                _say(f"{type(error).__name__}: {error}")
                 raise typer.Exit(1) from None
             _say(f"{str(error.filename)[:200]}: cannot be used ({error.strerror})")
             raise typer.Exit(2) from None

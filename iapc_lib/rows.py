@@ -140,6 +140,4 @@ def title_of(results: Mapping[str, Any], name: str) -> str:
     A variant that bears the name of a row changes nothing of it, and has the row's title.
     """
     variant = results["variant"]
-    if variant and variant["name"] not in TITLES:
-        return variant["title"]
-    return TITLES[variant["name"] if variant else name]
+    return TITLES.get(variant.get("name"), variant["title"]) if variant else TITLES[name]

@@ -68,6 +68,10 @@ def _line(where: str, error: dict[str, Any], root: type[Section]) -> str:
         return f"{where}: '{key}' is missing"
     message = error["msg"].removeprefix("Value error, ")
     message = message.replace("Input should be", "must be")
+    if error["type"] in ("int_type", "int_from_float"):
+        message = "must be a whole number in digits alone: 9000, not 9.000, 9e3 or '9000'"
+    if error["type"] == "float_type":
+        message = "must be a number, without quotation marks"
     if error["type"] == "tuple_type":
         message = "write a list, such as [a, b]"
     if error["type"] == "model_type" and not key:

@@ -80,7 +80,7 @@ class TargetDomain(Section):
     """Split (of layout `folder`: subfolder, `.` for all) whose images are adapted to."""
     dev: str | None = None
     """Labelled split on which choices may be made, if there is one."""
-    dev_every: Annotated[int, Field(ge=2)] | None = None
+    dev_every: Annotated[int, Field(strict=True, ge=2)] | None = None
     """With `dev` the same split as `train`: every so-many-th of its images is `dev`, not `train`."""
     val: str | None = "val"
     """Labelled split for the score; none where nothing is labelled."""
@@ -137,7 +137,7 @@ class Views(Section):
     """The rescaled views have a random scale in this range."""
     autoaugment: bool = True
     """Whether the student sees a photometric AutoAugment of the rescaled view."""
-    min_classes: Annotated[int, Field(ge=0, le=19)] = 10
+    min_classes: Annotated[int, Field(strict=True, ge=0, le=19)] = 10
     """A crop is accepted when its pseudo-label has more distinct values than this ..."""
     crop_tries: Count = 10
     """... or after so many tries."""
@@ -165,7 +165,7 @@ class Adaptation(Section):
     """How weights move."""
     memory_decay: Fraction = 0.9999
     """Decay of the memory network's exponential moving average of the student."""
-    target_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    target_share: Annotated[float, Field(strict=True, gt=0, le=1)] = 1.0
     """Share of the target's training images that is adapted to, evenly spread over them."""
     confidence_threshold: Fraction = 0.9
     """`self_training_confident` uses pixels of which the source network is at least so sure."""
@@ -203,9 +203,9 @@ class Hardware(Section):
     """Where tensors live."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the networks' forward passes; losses are float32 always."""
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
     """Of the CPU, for one operation; none: a thread a core, or what OMP_NUM_THREADS says."""
-    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    workers: Annotated[int, Field(strict=True, ge=0, le=256)] = 0
     """Processes that load images."""
     cache: PathText | None = None
     """Folder for decoded copies of the training images; none: they are decoded at every use."""

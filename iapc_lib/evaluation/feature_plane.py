@@ -34,21 +34,24 @@ def labelled_features(
     Returns:
         (P, D) float32 features, and (P,) uint8 train ids.
     """
-    features, labels = [], []
+    cells = tuple(ready.network.feature_size(side) for side in size)
+    labels = [np.zeros(0, np.uint8)]
     for record in records:
-        pixels, own_size = read_resized(record, size)
-        with torch.no_grad():
-            found = ready.forward(to_tensor(pixels)[None]).features
-        label = torch.from_numpy(ready.classes.known_only(read_label(record, own_size)))[None]
-        labels.append(resample_labels(label, found.shape[2:]).flatten().numpy())
-        features.append(found[0].flatten(1).T.cpu().numpy())
-    features, labels = np.concatenate(features), np.concatenate(labels)
-    generator, chosen = np.random.default_rng(seed), []
+        truth = torch.from_numpy(ready.classes.known_only(read_label(record)))[None]
+        labels.append(resample_labels(truth, cells).flatten().numpy().astype(np.uint8))
+    labels = np.concatenate(labels)
+    generator, chosen = np.random.default_rng(seed), np.zeros(len(labels), bool)
     for train_id in np.unique(labels[labels != IGNORE]):
-        places = np.flatnonzero(labels == train_id)
-        chosen.append(generator.permutation(places)[:number])
-    chosen = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int)
-    return features[chosen], labels[chosen]
+        chosen[generator.permutation(np.flatnonzero(labels == train_id))[:number]] = True
+    found = []
+    for record, here in zip(records, chosen.reshape(-1, cells[0] * cells[1]), strict=True):
+        if here.any():
+            pixels, _ = read_resized(record, size)
+            with torch.no_grad():
+                features = ready.forward(to_tensor(pixels)[None]).features
+            found.append(features[0].flatten(1).T[torch.from_numpy(here)].cpu().numpy())
+    features = np.concatenate(found) if found else np.zeros((0, 1), np.float32)
+    return features, labels[chosen]
 
 
 def tsne(features: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -176,7 +176,7 @@ def order_reversed(trust: Mapping[str, float], right: Mapping[str, float]) -> st
             f"{trust[less]:.2f}), but {more} is right less often ({right[more]:.0%} against "
             f"{right[less]:.0%})."
         )
-    elif len(known) > 1:
+    elif len(known) > 1 and not never:
         said.append("The more a class is trusted, the more often it is right.")
     return " ".join(said) or "Too few classes occur to compare."
 
@@ -259,7 +259,7 @@ def relabelled(before: np.ndarray, after: np.ndarray, names: Sequence[str]) -> s
     changed = before != after
     if not changed.any():
         return "No pixel changes its class."
-    pairs = np.bincount(before[changed] * len(names) + after[changed])
+    pairs = np.bincount(before[changed].astype(int) * len(names) + after[changed])
     order = [p for p in np.argsort(-pairs)[:2] if pairs[p]]
     most = [
         f"from {names[p // len(names)]} to {names[p % len(names)]} ({pairs[p] / changed.sum():.0%})"
@@ -434,8 +434,8 @@ def followed(weight: DataFrame) -> str:
     student, memory = weight.iloc[-1] - weight.iloc[0]
     part = f", {memory / student:.0%} of that" if student else ""
     return (
-        f"After {weight.index[-1]} updates the student's weight has moved by {student:+.3f}, the "
-        f"memory network's by {memory:+.3f}{part}."
+        f"After {weight.index[-1]} updates the student's weight has moved by {student:+.4f}, the "
+        f"memory network's by {memory:+.4f}{part}."
     )
 
 
@@ -449,7 +449,8 @@ def undecided(value: float, number: int) -> str:
     good = math.log(1 + (number - 1) / math.e)
     return (
         f"$L_{{PS2}}$ is {value:.2f}. A guess among {number} classes costs {math.log(number):.2f}; a "
-        f"similarity of 1 with the right class and of 0 with all others still costs {good:.2f}."
+        f"similarity of 1 with the right class and of 0 with all others still costs {good:.2f}, and "
+        f"of -1 with all others {math.log(1 + (number - 1) / math.e**2):.2f}."
     )
 
 
@@ -1151,4 +1152,29 @@ def neighbours(alike: Mapping[str, float]) -> str:
     return (
         f"The feature that is most similar to a place's own belongs to the same class in "
         f"{before:.0%} of the places before ({first}) and in {after:.0%} after ({second})."
+    )
+
+
+def measured_means(rows: DataFrame, titles: Sequence[str]) -> str:
+    """Mean mIoU over the measured seeds of some methods; see `studies.reading.read_runs`.
+
+    Args:
+        rows: of `read_runs`.
+        titles: of the methods; those that nobody measured are left out.
+    """
+    said = []
+    for scenario, here in rows[rows["title"].isin(titles)].groupby("scenario", sort=False):
+        means, seeds = here.groupby("title")["miou"].mean(), here["seed"].nunique()
+        scores = [f"{title} {means[title]:.1f}" for title in titles if title in means]
+        said.append(f"in {scenario} {listed(scores)} ({seeds} seed{'s' * (seeds != 1)})")
+    return f"Mean mIoU {listed(said)}." if said else "Nobody has measured these methods."
+
+
+def share_of_gain(scores: Mapping[str, float], start: str, part: str, whole: str) -> str:
+    """How much of a method's gain another one has alone; scores in per cent by title."""
+    if not {start, part, whole} <= set(scores) or scores[whole] <= scores[start]:
+        return f"{whole} gains nothing here that could be divided."
+    gained, alone = scores[whole] - scores[start], scores[part] - scores[start]
+    return (
+        f"{part} alone brings {alone:+.1f} of {whole}'s {gained:+.1f} points, {alone / gained:.0%}."
     )

@@ -32,7 +32,12 @@ def score_records(
 
 
 def judged_by(records: Sequence[Record]) -> ClassSet:
-    """The classes that the records' data set labels: of no others can its labels judge."""
+    """The classes that the records' data set labels: of no others can its labels judge.
+
+    All 19 where nothing is labelled.
+    """
+    if records[0].label is None:
+        return ALL_19
     return ClassSet(tuple(i for i in ALL_19.train_ids if (records[0].id_table == i).any()))
 
 

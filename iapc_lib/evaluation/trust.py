@@ -1,9 +1,7 @@
 """How well a measure of trust orders right before wrong pixels."""
 
 import numpy as np
-import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc
 
 
 def auroc(value: Tensor, right: Tensor) -> float:
@@ -18,9 +16,9 @@ def auroc(value: Tensor, right: Tensor) -> float:
     """
     if right.all() or not right.any():
         return float("nan")
-    # Ranks: torchmetrics squashes values outside 0..1 by a sigmoid, in which large ones are equal.
-    rank = torch.unique(value, return_inverse=True)[1].double()  # ties share a rank
-    return binary_auroc(rank / rank.max().clamp(min=1), right.long()).item()
+    from sklearn.metrics import roc_auc_score  # takes a second
+
+    return float(roc_auc_score(right.numpy(), value.numpy()))
 
 
 def right_kept(value: Tensor, right: Tensor, wrong_kept: np.ndarray) -> np.ndarray:
@@ -36,6 +34,7 @@ def right_kept(value: Tensor, right: Tensor, wrong_kept: np.ndarray) -> np.ndarr
     """
     if right.all() or not right.any():
         return np.full(len(wrong_kept), np.nan)
-    ordered = right[value.argsort(descending=True)].double()
-    kept_wrong = (1 - ordered).cumsum(0) / (1 - ordered).sum()
-    return np.interp(wrong_kept, kept_wrong, ordered.cumsum(0) / ordered.sum())
+    from sklearn.metrics import roc_curve
+
+    kept_wrong, kept_right, _ = roc_curve(right.numpy(), value.numpy())
+    return np.interp(wrong_kept, kept_wrong, kept_right)

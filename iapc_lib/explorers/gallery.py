@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from iapc_lib.classes import ALL_19, ClassSet
 from iapc_lib.config.sections import Hardware, PseudoLabels
 from iapc_lib.data.images import (
     read_image,
@@ -25,6 +26,7 @@ from iapc_lib.data.images import (
     to_tensor,
 )
 from iapc_lib.data.layouts import DataError, Record, folder_records
+from iapc_lib.evaluation.scores import judged_by
 from iapc_lib.files import read_json
 from iapc_lib.machine.device import prepare_machine
 from iapc_lib.method.deeplab import DeepLabV2, Prediction, upsample
@@ -82,6 +84,10 @@ class Gallery:
     load_snapshot: Callable[[int], Snapshot] | None = None
     row: Row = ROWS["iapc"]
     """Of the results: what was adapted."""
+    folder: Path | None = None
+    """Of the run; None without one."""
+    judged: ClassSet = ALL_19
+    """The classes that labels of these pictures can name."""
 
     def __post_init__(self) -> None:
         # Of this gallery alone, so that they go when it goes.
@@ -158,12 +164,12 @@ def open_gallery(
         images: with a checkpoint: a folder, or image files.
         method: row of the run's results whose adaptation is shown.
         number: of pictures at most.
-        beside: another method of the same run, whose pictures it shares rather than making them
-            again.
+        beside: another method of the same run, whose pictures it shares, all of them, rather than
+            making them again.
 
     Raises:
         RunFolderError, CheckpointError, DataError: it cannot be opened; says why.
-        ValueError: the row is none, or nothing was adapted in it.
+        ValueError: the row is none, nothing was adapted in it, or `beside` is of another run.
     """
     if method not in get_args(AdaptedRow):
         raise ValueError(
@@ -184,11 +190,13 @@ def open_gallery(
 
 def _of_run(run: Run, row: Row, number: int, beside: Gallery | None) -> Gallery:
     config = run.config
+    if beside is not None and beside.folder != run.folder:
+        raise ValueError(f"beside: {beside.title} is of another run than {run.folder}")
+    records = stages.monitored_records(run)[:number]
     if beside is not None and beside.row.teacher == row.teacher:
         source, pictures = beside.source, beside.pictures
     else:
         source = stages.network(run, row.teacher)
-        records = stages.monitored_records(run)[:number]
         pictures = _pictures(source, records, config.pseudo_labels, config.evaluation.image_size)
     notes = []
     if pictures[0].label is None:
@@ -225,6 +233,8 @@ def _of_run(run: Run, row: Row, number: int, beside: Gallery | None) -> Gallery:
         notes,
         load_snapshot,
         row,
+        run.folder,
+        judged_by(records),
     )
 
 

@@ -145,6 +145,7 @@ function render({ model, el }) {
   let pulled = null; // where the seam was taken, and whether it was moved since
   seam.addEventListener("pointerdown", (event) => {
     event.stopPropagation();
+    if (event.button !== 0) return;
     pulled = { x: event.clientX, moved: false };
     seam.setPointerCapture(event.pointerId);
   });

@@ -53,7 +53,7 @@ class Explorer(widgets.VBox):
         return HTML(content)
 
 
-def columns(
+def page_grid(
     items: Sequence[widgets.Widget], wide: Sequence[widgets.Widget] = ()
 ) -> widgets.GridBox:
     """A page in columns of `COLUMN` pixels or more, as many as there is room for.
@@ -102,6 +102,9 @@ class GalleryExplorer(Explorer):
         options = [(f"picture {place}", place - 1) for place in range(1, len(names) + 1)]
         if picture in names:
             picture = names.index(picture)
+        if picture not in range(len(names)):
+            there = ", ".join(f"{place}: {name}" for place, name in enumerate(names))
+            raise ValueError(f"picture {picture!r}: there are {there}")
         self.picture = dropdown("picture", options, picture)
         self.pictures = [PixelImage(width=WIDEST, boxes=boxes) for _ in range(4)]
         for other in self.pictures[1:]:

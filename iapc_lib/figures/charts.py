@@ -1,5 +1,6 @@
 """Charts of one run: scores, curves and distributions."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,9 @@ def curves(
     """
     axes = _axes()
     for number, (name, line) in enumerate(lines.items()):
-        axes.plot(line.index, line, marker=marker, lw=1.6, color=COLORS[number], label=name)
+        axes.plot(
+            line.index, line, marker=marker, lw=1.6, color=COLORS[number % len(COLORS)], label=name
+        )
     for number, (name, value) in enumerate((levels or {}).items()):
         axes.axhline(value, color=str(0.2 + 0.6 * number / len(levels)), linestyle="--", label=name)
     axes.set(xlabel=x, ylabel=y)
@@ -165,7 +168,7 @@ def dots_by_class(
     axes = _axes(8, 0.26 * table.shape[1] + 0.8)
     lines = range(table.shape[1])
     axes.hlines(lines, table.min(), table.max(), color="0.8", linewidth=3, zorder=1)
-    for color, (row, values) in zip(COLORS, table.iterrows(), strict=False):
+    for color, (row, values) in zip(itertools.cycle(COLORS), table.iterrows(), strict=False):
         axes.plot(values, lines, "o", color=color, label=row, markersize=6)
     if ticks is not None:
         axes.plot(ticks, lines, "|", color="0.2", label=ticks.name, markersize=11, mew=1.6)
@@ -208,7 +211,13 @@ def reliability(values: Mapping[str, np.ndarray], right: np.ndarray, bins: int =
     for number, (name, value) in enumerate(values.items()):
         place = np.clip(np.digitize(value, edges) - 1, 0, bins - 1)
         share = pd.Series(right).groupby(place).mean()
-        axes.plot((share.index + 0.5) / bins, share, marker="o", color=COLORS[number], label=name)
+        axes.plot(
+            (share.index + 0.5) / bins,
+            share,
+            marker="o",
+            color=COLORS[number % len(COLORS)],
+            label=name,
+        )
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as often as it says")
     name = next(iter(values)) if len(values) == 1 else "value"
     axes.set(xlabel=name, ylabel="share of right pseudo-labels", xlim=(0, 1), ylim=(0, 1.02))
@@ -224,7 +233,7 @@ def roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """
     axes = _axes(7.6, 4.6)
     for number, (name, (wrong, right)) in enumerate(curves.items()):
-        axes.plot(wrong, right, color=COLORS[number], linewidth=1.6, label=name)
+        axes.plot(wrong, right, color=COLORS[number % len(COLORS)], linewidth=1.6, label=name)
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="a guess")
     axes.set(
         xlabel="share of the wrong pixels that pass",

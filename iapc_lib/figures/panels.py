@@ -110,10 +110,12 @@ def panels(rows: Sequence[Sequence[Panel]]) -> Figure:
     columns = max(len(line) for line in lines)
     first = np.asarray(rows[0][0].values)
     height = PANEL_WIDTH * first.shape[0] / first.shape[1] + 0.3
+    entries, across = _legend_entries(rows), max(1, round(PANEL_WIDTH * columns / 1.35))
+    legend = 0.22 * -(-len(entries) // across) + 0.1 if entries else 0.0
     figure, grid = plt.subplots(
         len(lines),
         columns,
-        figsize=(PANEL_WIDTH * columns, height * len(lines)),
+        figsize=(PANEL_WIDTH * columns, height * len(lines) + legend),
         squeeze=False,
         layout="constrained",
     )
@@ -124,7 +126,16 @@ def panels(rows: Sequence[Sequence[Panel]]) -> Figure:
         for panel, axes in zip(line, axes_of_line, strict=False):
             drawn.append((panel, axes, _draw(panel, axes)))
     _color_bars(figure, grid, drawn)
-    _legend(figure, [panel for panel, _, _ in drawn])
+    if entries:
+        figure.legend(
+            handles=entries,
+            ncol=across,
+            loc="outside lower center",
+            frameon=False,
+            fontsize=8,
+            handlelength=1.2,
+            columnspacing=1.0,
+        )
     return figure
 
 
@@ -185,28 +196,20 @@ def _color_bars(figure: Figure, grid: np.ndarray, drawn: Sequence[tuple]) -> Non
             figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01).ax.tick_params(labelsize=8)
 
 
-def _legend(figure: Figure, shown: Sequence[Panel]) -> None:
-    """Beneath the grid: classes that occur in its label maps, and the colours of changes."""
-    maps = [np.asarray(panel.values) for panel in shown if panel.kind == "labels"]
-    present = np.unique(np.concatenate([np.unique(m) for m in maps])) if maps else []
+def _legend_entries(rows: Sequence[Sequence[Panel]]) -> list[Patch]:
+    """Classes that occur in the label maps, and the colours of changes."""
+    shown = [panel for row in rows for panel in row]
+    maps = [np.unique(np.asarray(panel.values)) for panel in shown if panel.kind == "labels"]
+    present = np.unique(np.concatenate(maps)) if maps else []
     patches = [
         Patch(facecolor=np.array(c.color) / 255, edgecolor="0.4", label=c.name)
         for c in CLASSES
         if c.train_id in present
     ]
     if any(panel.kind == "change" for panel in shown):
-        patches += [Patch(facecolor=c, label=n) for c, n in ((RIGHT, "mended"), (WRONG, "spoiled"))]
-    if patches:
-        columns = max(1, round(figure.get_figwidth() / 1.35))
-        figure.legend(
-            handles=patches,
-            ncol=columns,
-            loc="outside lower center",
-            frameon=False,
-            fontsize=8,
-            handlelength=1.2,
-            columnspacing=1.0,
-        )
+        kinds = ((RIGHT, "mended"), (WRONG, "spoiled"), ("0.9", "unchanged"))
+        patches += [Patch(facecolor=color, edgecolor="0.4", label=kind) for color, kind in kinds]
+    return patches
 
 
 def save(run: Run, figure: Figure, name: str) -> Figure:

@@ -81,7 +81,7 @@ class Machine:
     @property
     def busy(self) -> str | None:
         """Why the CPU may be slow now, and what helps; None where it is idle enough."""
-        threads, cores = torch.get_num_threads(), os.cpu_count()
+        threads, cores = torch.get_num_threads(), usable_cores()
         if self.device.type == "cuda" or threads == 1 or not hasattr(os, "getloadavg"):  # Windows
             return None
         load = os.getloadavg()[0]
@@ -133,6 +133,13 @@ class Machine:
     def to_device(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A batch of tensors on the machine's device."""
         return {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: on a cluster fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def prepare_machine(config: HardwareConfig) -> Machine:

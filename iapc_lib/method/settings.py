@@ -4,8 +4,7 @@ Every field has a sentence. Sizes are `(height, width)` in pixels.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -17,17 +16,17 @@ from pydantic import (
 )
 
 Importance = Literal["logits", "probabilities", "first", "second", "none"]
-Side = Annotated[int, Field(ge=8, le=16384)]
+Side = Annotated[int, Field(strict=True, ge=8, le=16384)]
 Size = tuple[Side, Side]
-Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-Scale = Annotated[float, Field(ge=0.1, le=10)]
-NonNegative = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Batch = Annotated[int, Field(ge=1, le=4096)]
-Blocks = Annotated[int, Field(ge=1, le=200)]
-Dilation = Annotated[int, Field(ge=1, le=1000)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Positive = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
+Scale = Annotated[float, Field(strict=True, ge=0.1, le=10)]
+NonNegative = Annotated[float, Field(strict=True, ge=0, le=1e6, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+Batch = Annotated[int, Field(strict=True, ge=1, le=4096)]
+Blocks = Annotated[int, Field(strict=True, ge=1, le=200)]
+Dilation = Annotated[int, Field(strict=True, ge=1, le=1000)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:
@@ -35,10 +34,6 @@ def _kinds(annotation: Any) -> Iterator[Any]:
     yield annotation
     for part in get_args(annotation):
         yield from _kinds(part)
-
-
-def _begins_as_number(text: str) -> bool:
-    return text.lstrip("+-")[:1].isdigit()
 
 
 class Section(BaseModel):
@@ -50,23 +45,8 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _as_it_was_meant(cls, value: Any, info: ValidationInfo) -> Any:
-        """`true`, "1" and 1.000 are no 1, and digits may be a name."""
+    def _digits_may_be_a_name(cls, value: Any, info: ValidationInfo) -> Any:
         allowed = set(_kinds(cls.model_fields[info.field_name].annotation))
-        items = value if isinstance(value, list | tuple) else [value]
-        if not allowed & {bool, Any} and any(isinstance(item, bool) for item in items):
-            raise ValueError("true and false are for switches alone")
-        texts = any(kind in (str, Path, Any) or isinstance(kind, str) for kind in allowed)
-        listed = any(get_origin(kind) is tuple for kind in allowed)
-        numbers = [] if texts or (listed and isinstance(value, str)) else items
-        if any(isinstance(item, str) and _begins_as_number(item) for item in numbers):
-            raise ValueError(
-                "is read as a text: a number is written in digits alone, without zeros in front, "
-                "signs between them, or quotation marks"
-            )
-        whole = int in allowed and float not in allowed
-        if whole and any(isinstance(item, float) for item in items):
-            raise ValueError("a whole number is written without a point: 9000, not 9.000 or 9e3")
         return str(value) if str in allowed and type(value) is int else value
 
 
@@ -77,7 +57,7 @@ class Model(Section):
     """What makes the features; MobileNetV2 is small, and its layers and widths are fixed."""
     layers: tuple[Blocks, Blocks, Blocks, Blocks] = (3, 4, 23, 3)
     """Bottleneck blocks in each of the four layers."""
-    base_width: Annotated[int, Field(ge=1, le=1024)] = 64
+    base_width: Annotated[int, Field(strict=True, ge=1, le=1024)] = 64
     """Channels of the first convolution; the layers have 1, 2, 4, 8 times as many planes."""
     classifier_dilations: Annotated[tuple[Dilation, ...], Field(min_length=1, max_length=16)] = (
         6,
@@ -101,7 +81,7 @@ class Optimizer(Section):
     """SGD's momentum."""
     weight_decay: NonNegative = 5e-4
     """Weight decay."""
-    warmup_steps: Annotated[int, Field(ge=0, le=10**9)] = 5000
+    warmup_steps: Annotated[int, Field(strict=True, ge=0, le=10**9)] = 5000
     """Steps over which the rate rises linearly from a tenth."""
     decay_steps: Count = 100_000
     """Step at which the polynomial decay would reach zero."""
@@ -120,9 +100,9 @@ class Losses(Section):
     """Weight of L_PE, the cross-entropy where prototype and pseudo-label agree."""
     information_maximization: NonNegative = 2.0
     """Weight of L_IM, the entropy of the predictions."""
-    class_weight_ceiling: Annotated[float, Field(ge=1, le=1000)] = 7.0
+    class_weight_ceiling: Annotated[float, Field(strict=True, ge=1, le=1000)] = 7.0
     """Rare and absent classes weigh up to this (squared for the long absent ones)."""
-    rare_class_pixels: Annotated[int, Field(ge=0, le=10**9)] = 64 * 64
+    rare_class_pixels: Annotated[int, Field(strict=True, ge=0, le=10**9)] = 64 * 64
     """A class with fewer pixels than this per image in the batch is rare."""
 
 

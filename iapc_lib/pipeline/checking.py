@@ -36,7 +36,7 @@ from iapc_lib.data.layouts import (
     target_records,
 )
 from iapc_lib.files import Refusal, existing_parent, free_megabytes
-from iapc_lib.machine.device import Machine, prepare_machine
+from iapc_lib.machine.device import Machine, prepare_machine, usable_cores
 from iapc_lib.machine.memory import total_memory
 from iapc_lib.networks.build import build_network
 from iapc_lib.networks.checkpoints import load_network
@@ -92,7 +92,7 @@ class SplitCheck:
     """A line for every file that cannot be used."""
     other_size: list[str] = field(default_factory=list)
     """Names of images whose label has another size."""
-    drawn: list[str] = field(default_factory=list)
+    flat: list[str] = field(default_factory=list)
     """Names of images with as few colours as a label map."""
 
 
@@ -124,6 +124,9 @@ def check(config: RunConfig, folder: Path, limit: int | None = None) -> Check:
     downloads = config.source_training.imagenet_weights == "torchvision"
     try:
         refuse_other_folder(folder, config)
+    except Refusal as error:
+        found.problems.append(str(error))
+    try:
         if config.source.checkpoint:
             load_network(resolve(config.source.checkpoint), config)
         elif not (trained or (found.problems and downloads)) and (file := imagenet_file(config)):
@@ -209,10 +212,10 @@ def _check_data(config: RunConfig, limit: int | None, found: Check) -> None:
         found.problems += result.problems
         if (domain, split) == ("target", "train") and result.sizes:
             found.notes += _distortion(config, *result.sizes.most_common(1)[0][0])
-        if result.drawn:
+        if result.flat:
             found.notes.append(
-                f"{result.name}: {len(result.drawn)} images have no more colours than a label map, "
-                f"such as {result.drawn[0]}: are these photographs?"
+                f"{result.name}: {len(result.flat)} images have no more colours than a label map, "
+                f"such as {result.flat[0]}: are these photographs?"
             )
         if result.other_size and domain == "source":
             names = sorted({*config.source.leave_out, *result.other_size})
@@ -250,11 +253,11 @@ def _check_split(name: str, records: Sequence[Record], limit: int | None) -> Spl
         leave=False,
         disable=None,
     )
-    for record, (size, colors, pixels, problem) in zip(sample, read, strict=True):
+    for record, (size, flat, pixels, problem) in zip(sample, read, strict=True):
         if size is not None:
             result.sizes[size] += 1
-            if colors <= NUM_CLASSES + 1:
-                result.drawn.append(record.name)
+        if flat:
+            result.flat.append(record.name)
         if pixels is not None:
             result.pixels = pixels if result.pixels is None else result.pixels + pixels
         if problem is not None:
@@ -276,20 +279,20 @@ def _check_split(name: str, records: Sequence[Record], limit: int | None) -> Spl
 
 def _check_record(
     record: Record,
-) -> tuple[tuple[int, int] | None, int, np.ndarray | None, DataError | None]:
-    """Size of the image and its colours, pixels of every train id, why the pair cannot be used."""
-    size, colors = None, 0
+) -> tuple[tuple[int, int] | None, bool, np.ndarray | None, DataError | None]:
+    """Size of the image, whether it is flat, pixels of every train id, why it cannot be used."""
+    size, flat = None, False
     try:
         image = read_image(record.image)
         size = image.size
-        colors = len(np.unique(np.asarray(image)[::8, ::8].reshape(-1, 3), axis=0))
+        flat = image.getcolors(NUM_CLASSES + 1) is not None
         if record.label is None:
-            return size, colors, None, None
+            return size, flat, None, None
         ids = read_label_ids(record, (image.height, image.width))
         pixels = np.bincount(to_train_ids(record, ids).reshape(-1), minlength=256)
-        return size, colors, pixels, None
+        return size, flat, pixels, None
     except DataError as error:
-        return size, colors, None, error
+        return size, flat, None, error
 
 
 def _compare_counts(config: RunConfig, found: Check) -> None:
@@ -324,7 +327,7 @@ def _check_machine(config: RunConfig, folder: Path, found: Check) -> None:
     found.machine.append(("device", f"{machine.description}, {precision}"))
     if machine.busy:
         found.notes.append(machine.busy)
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     if config.hardware.workers > cores:
         found.notes.append(
             f"hardware.workers: {config.hardware.workers} processes load images on {cores} cores; "

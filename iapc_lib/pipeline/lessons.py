@@ -335,7 +335,7 @@ def first_batchnorm(run: Run) -> tuple[nn.Module, list[Tensor], Tensor]:
     """
     config, source = run.config, stages.network(run, "source_only").network
     records = target_records(config, "train", labels=False)
-    half = min(len(records) // 2, 4)
+    half = min(max(len(records) // 2, 1), 4)
     size = config.evaluation.image_size
     images = ImageDataset(records[: 2 * half], size, config.class_set)
     stacked = torch.stack([item["image"] for item in images])

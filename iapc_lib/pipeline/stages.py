@@ -125,10 +125,12 @@ def first_batches(run: Run, updates: int, images: int | None = None) -> list[dic
     """What the first updates of IAPC see; see `first_batch`."""
     config = run.config
     records, labels = training_data(run, ROWS["iapc"])
-    images = images or config.adaptation.batch_size
-    length = updates * images
+    whole = config.adaptation.batch_size
+    images = min(images or whole, whole)
+    length = updates * whole
     views = ViewsDataset(records, labels, config.views, config.class_set, config.seed, length)
-    return [run.machine.to_device(batch) for batch in run.machine.load(views, images)]
+    places = [update * whole + image for update in range(updates) for image in range(images)]
+    return [run.machine.to_device(batch) for batch in run.machine.load(views, images, places)]
 
 
 def network(run: Run, row: str) -> ReadyNetwork:

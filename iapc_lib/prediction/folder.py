@@ -36,6 +36,8 @@ from iapc_lib.prediction.image import (
     network_images,
 )
 
+DESCRIPTION = "predict.json"
+"""What a folder of predictions says of itself."""
 MADE_OF = "made of"
 """Text of a label map's PNG: the state of the image that it was made of."""
 
@@ -102,22 +104,22 @@ def predict_folder(
         except (DataError, OSError):
             return False
 
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    alone = ExitStack()
-    try:
-        alone.enter_context(only_writer(out / ".lock", 0))
-    except Timeout:
-        raise FileError(
-            f"{out}: another process is predicting into this folder; name another one"
-        ) from None
-    except OSError as error:
-        raise FileError(f"{out}: cannot be written ({error.strerror})") from None
-    try:
-        _claim(out, record)
-    except FileError:
-        alone.close()
-        raise
+    _refuse_other_results(out, record)
+    with ExitStack() as stack:
+        try:
+            with writing(out):
+                out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(only_writer(out / ".lock", 0))
+        except Timeout:
+            raise FileError(
+                f"{out}: another process is predicting into this folder; name another one"
+            ) from None
+        except OSError as error:
+            raise FileError(f"{out}: cannot be written ({error.strerror})") from None
+        _refuse_other_results(out, record)  # of somebody who was there until just now
+        if not (out / DESCRIPTION).exists():
+            write_json(out / DESCRIPTION, record)
+        alone = stack.pop_all()
     missing = [pair for pair in zip(paths, names, strict=True) if not finished(*pair)]
 
     def work() -> Iterator[str]:
@@ -185,20 +187,16 @@ def _unique_names(names: list[str]) -> list[str]:
     return unique
 
 
-def _claim(out: Path, record: dict[str, Any]) -> None:
-    """Makes `out` the folder of these settings; refuses one that belongs to others."""
-    description = out / "predict.json"
-    if description.exists():
-        if read_json(description, dict[str, Any]) != record:
+def _refuse_other_results(out: Path, record: dict[str, Any]) -> None:
+    """Refuses a folder that holds predictions of other settings, or something else."""
+    if (out / DESCRIPTION).exists():
+        if read_json(out / DESCRIPTION, dict[str, Any]) != record:
             raise FileError(
                 f"{out}: holds predictions of another checkpoint or other settings (see "
-                f"{description.name}); name another folder"
+                f"{DESCRIPTION}); name another folder"
             )
-        return
-    with writing(out):
-        if visible_files(out, "*"):
-            raise FileError(f"{out}: is not empty and holds no predictions; name another folder")
-        write_json(description, record)
+    elif visible_files(out, "*"):
+        raise FileError(f"{out}: is not empty and holds no predictions; name another folder")
 
 
 def _write(out: Path, name: str, state: str, pixels, made: LabelMap, kinds, ids: str) -> None:

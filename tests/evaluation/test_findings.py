@@ -141,7 +141,7 @@ def test_one_update_in_words():
     assert findings.colours_moved(dark, dark).startswith("AutoAugment is off")
     weight = pd.DataFrame({"student": [1.0, 0.0], "memory network": [1.0, 0.6]}, [0, 20])
     assert "After 20 updates" in findings.followed(weight)
-    assert "-1.000, the memory network's by -0.400, 40% of that" in findings.followed(weight)
+    assert "-1.0000, the memory network's by -0.4000, 40% of that" in findings.followed(weight)
     assert findings.followed(weight[:0]) == "This run kept no networks on the way."
     assert "2.65. A guess among 19 classes costs 2.94" in findings.undecided(2.65, 19)
     assert findings.undecided(2.65, 19).endswith("still costs 2.03.")
@@ -285,3 +285,24 @@ def test_classes_that_fare_alike_in_every_method():
         "In s every method helps road and every method harms bus; B changes bus most (-9)."
     )
     assert findings.all_alike(changes[:0]) == "There is nothing to compare."
+
+
+def test_measured_means_name_methods_worlds_and_seeds():
+    rows = pd.DataFrame(
+        {
+            "scenario": ["a", "a", "a", "b"],
+            "seed": [0, 1, 0, 0],
+            "title": ["IAPC", "IAPC", "other", "IAPC"],
+            "miou": [30.0, 32.0, 20.0, 40.0],
+        }
+    )
+    said = findings.measured_means(rows, ["IAPC", "nobody"])
+    assert said == "Mean mIoU in a IAPC 31.0 (2 seeds) and in b IAPC 40.0 (1 seed)."
+    assert "Nobody" in findings.measured_means(rows, ["nobody"])
+
+
+def test_a_gain_is_divided_where_there_is_one():
+    scores = {"start": 30.0, "part": 32.0, "whole": 40.0}
+    said = findings.share_of_gain(scores, "start", "part", "whole")
+    assert said == "part alone brings +2.0 of whole's +10.0 points, 20%."
+    assert "nothing" in findings.share_of_gain(scores | {"whole": 30.0}, "start", "part", "whole")

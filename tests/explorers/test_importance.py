@@ -483,7 +483,7 @@ def test_page_without_labels_says_so():
     [
         ({"definition": "guess"}, "'guess': there are logit ratio (published code), probability"),
         ({"labelling": "truth"}, "'truth': there are source prediction, pseudo-label"),
-        ({"picture": 7}, "picture 7: there are picture 1, picture 2"),
+        ({"picture": 7}, "picture 7: there are 0: street 0.png, 1: street 1.png"),
         ({"pixel": (H, 0)}, f"have {H} rows and {W} columns"),
         ({"threshold": 3}, "threshold 3: it goes from -1 to 2"),
         ({"definition": "first", "threshold": 1.5}, "threshold 1.5: it goes from 0 to 1"),

@@ -181,7 +181,7 @@ def test_a_label_that_is_none_is_refused_by_name(command, kind, checkpoint, city
 
 @pytest.mark.parametrize(
     ("ids", "said"),
-    [([0], "label ids"), ([0, 18, 7, 13], "train ids")],
+    [([0], "pixel of a"), ([0, 18, 7, 13], "looks like train ids")],
     ids=["nothing evaluated", "train ids without 255"],
 )
 @pytest.mark.parametrize("command", ["check", "evaluate"])

@@ -100,4 +100,7 @@ def test_the_first_batches_are_those_of_the_first_updates(tiny_run):
     both = stages.first_batches(tiny_run, 2, images=2)
     alone = stages.first_batch(tiny_run, images=2)
     assert len(both) == 2 and all(torch.equal(both[0][name], alone[name]) for name in alone)
+    whole = stages.first_batches(tiny_run, 2)
+    for few, all_of_them in zip(both, whole, strict=True):
+        assert all(torch.equal(few[name], all_of_them[name][:2]) for name in few)
     assert not torch.equal(both[0]["plain"], both[1]["plain"])

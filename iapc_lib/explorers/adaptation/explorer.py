@@ -24,9 +24,9 @@ from iapc_lib.explorers.parts import dimmed, swatch
 from iapc_lib.explorers.shell import (
     WRAP,
     GalleryExplorer,
-    columns,
     dropdown,
     note_box,
+    page_grid,
     react,
     step_slider,
 )
@@ -53,6 +53,9 @@ class AdaptationExplorer(GalleryExplorer):
             step or view.
     """
 
+    _later: asyncio.Task | None = None
+    """What looks at the other steps."""
+
     def __init__(
         self,
         gallery: Gallery,
@@ -76,7 +79,6 @@ class AdaptationExplorer(GalleryExplorer):
         )
         self.image, self.student, self.memory, self.viewed = self.pictures
         self.children = self._layout()
-        self._later: asyncio.Task | None = None
         self._load()
         try:
             asyncio.get_running_loop()
@@ -107,7 +109,7 @@ class AdaptationExplorer(GalleryExplorer):
             widgets.HBox([self.step, self.play, self.picture, self.view], layout=WRAP),
             self.status,
             self.reading,
-            columns(self.frames, [numbers]),
+            page_grid(self.frames, [numbers]),
             widgets.HTML(f'<div style="line-height:1.4">{legend}</div>'),
             self.charts,
             self.bars,
@@ -131,6 +133,18 @@ class AdaptationExplorer(GalleryExplorer):
         if self._later is not None:
             self._later.cancel()
         self._later = asyncio.get_running_loop().create_task(self._look_at_all())
+        self._later.add_done_callback(self._say_end)
+
+    def _say_end(self, task: asyncio.Task) -> None:
+        """Whatever went wrong while nobody waited for it is said, too."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.status.value = html.escape(f"{type(error).__name__}: {error}")
+
+    def close(self) -> None:
+        """Ends the widget, and what it computes."""
+        if self._later is not None:
+            self._later.cancel()
+        super().close()
 
     async def _look_at_all(self) -> None:
         """Looks at step after step; what is done at the controls comes in between."""
@@ -168,7 +182,7 @@ class AdaptationExplorer(GalleryExplorer):
         except CheckpointError as error:
             self.failures[gallery, step] = f"{gallery.title}, step {step}: {error}"
             return
-        by_step |= dict(sorted({**by_step, step: found}.items()))
+        by_step[step] = found
 
     def _say_failures(self) -> None:
         self.status.value = "<br>".join(map(html.escape, self.failures.values()))
@@ -235,16 +249,18 @@ class AdaptationExplorer(GalleryExplorer):
 
     def _show_course(self) -> None:
         """What goes over all steps, as far as they were looked at."""
-        runs = {self.names[0]: (self.gallery, list(self.by_step.values()))}
+        seen = [[one[step] for step in sorted(one)] for one in (self.by_step, self.other_by_step)]
+        runs = {self.names[0]: (self.gallery, seen[0])}
         if self.other is not None:
-            runs[self.names[1]] = (self.other, list(self.other_by_step.values()))
+            runs[self.names[1]] = (self.other, seen[1])
         self.charts.value = words.run_charts(runs, self.step.value)
         self._show_pixel()
 
     def _show_pixel(self) -> None:
         if self.image.picked:
             pixel = tuple(self.image.picked)
-            self.pixel.value = words.pixel_table(self.shown, pixel, self.by_step)
+            by_step = dict(sorted(self.by_step.items()))
+            self.pixel.value = words.pixel_table(self.shown, pixel, by_step)
 
 
 def _names(gallery: Gallery, other: Gallery | None) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def picture_scores(
         torch.from_numpy(classes.channel_of_train_id[labels].astype(np.int64))
         for labels in (label, predicted)
     )
-    scored = scores(count_pairs(true, found, len(classes)), classes)
+    scored = scores(count_pairs(true, found, len(classes)), classes, gallery.judged)
     values = zip(classes.train_ids, scored["iou"].values(), strict=True)
     return scored["miou"], {train_id: iou for train_id, iou in values if iou is not None}
 

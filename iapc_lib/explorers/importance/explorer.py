@@ -23,8 +23,8 @@ from iapc_lib.explorers.shell import (
     WRAP,
     GalleryExplorer,
     choose,
-    columns,
     dropdown,
+    page_grid,
     react,
     slider,
 )
@@ -83,7 +83,7 @@ class ImportanceExplorer(GalleryExplorer):
         return [
             widgets.HBox([*controls, self.status], layout=WRAP),
             self.reading,
-            columns(self.frames, [numbers]),
+            page_grid(self.frames, [numbers]),
             self.note,
         ]
 

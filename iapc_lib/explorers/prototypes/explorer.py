@@ -24,8 +24,8 @@ from iapc_lib.explorers.prototypes.plane import SIZE, Projection, draw, project
 from iapc_lib.explorers.shell import (
     WRAP,
     GalleryExplorer,
-    columns,
     dropdown,
+    page_grid,
     react,
     step_slider,
 )
@@ -117,7 +117,7 @@ class PrototypesExplorer(GalleryExplorer):
         return [
             widgets.HBox([self.step, self.shown_class, self.picture, self.status], layout=WRAP),
             self.reading,
-            columns([*self.frames, plane, self.bars], [numbers]),
+            page_grid([*self.frames, plane, self.bars], [numbers]),
             self.note,
         ]
 
