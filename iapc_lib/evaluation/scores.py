@@ -131,3 +131,19 @@ def scores(confusion: Tensor, classes: ClassSet, judged: ClassSet = ALL_19) -> d
 
 def _number(value: Tensor) -> float | None:
     return None if value.isnan() else float(value)
+
+
+def largest_confusion(counts: Tensor) -> tuple[int, int] | None:
+    """The (true, predicted) pair with the largest share of a true class's pixels, if one is wrong.
+
+    It is the one that `swallowed` names first.
+
+    Args:
+        counts: (K, K) pixels by (true, predicted) class.
+    """
+    shares = counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    shares.fill_diagonal_(0)
+    if not shares.any():
+        return None
+    true, called = divmod(int(shares.argmax()), len(counts))
+    return true, called

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from iapc_lib.evaluation import findings
+from iapc_lib import findings
 from iapc_lib.evaluation.trust import auroc, right_kept
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from iapc_lib import lessons
 from iapc_lib.data.layouts import Record
 from iapc_lib.method import network_input
-from iapc_lib.pipeline import lessons, stages
+from iapc_lib.pipeline import stages
 
 
 def test_the_three_drawn_worlds_are_shown_with_their_labels(tiny_run):

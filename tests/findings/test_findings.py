@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from iapc_lib.evaluation import findings
+from iapc_lib import findings
+from iapc_lib.evaluation.scores import largest_confusion
 from iapc_lib.studies.tables import paired_differences, paired_spreads
 
 NAMES = ("road", "bus", "train", "sky")
@@ -94,9 +95,9 @@ def test_influence_branches_and_loss():
 
 def test_one_confusion_is_followed_through_averages_and_confidence():
     once = torch.tensor([[90, 0, 0, 10], [0, 10, 90, 0], [0, 0, 50, 0], [30, 0, 0, 70]])
-    pair = findings.largest_confusion(once)
+    pair = largest_confusion(once)
     assert pair == (1, 2)
-    assert findings.largest_confusion(torch.eye(3, dtype=torch.int64)) is None
+    assert largest_confusion(torch.eye(3, dtype=torch.int64)) is None
     assert "calls 90% of bus train, the sum of 6 maps 90%: the error is systematic" in (
         findings.averaged(pair, once, once, NAMES, 6)
     )
@@ -144,7 +145,9 @@ def test_one_update_in_words():
     assert "-1.0000, the memory network's by -0.4000, 40% of that" in findings.followed(weight)
     assert findings.followed(weight[:0]) == "This run kept no networks on the way."
     assert "2.65. A guess among 19 classes costs 2.94" in findings.undecided(2.65, 19)
-    assert findings.undecided(2.65, 19).endswith("still costs 2.03.")
+    assert findings.undecided(2.65, 19).endswith(
+        "still costs 2.03, and of -1 with all others 1.23."
+    )
     shares = pd.DataFrame({"road": [0.5, 0.9], "car": [0.3, 0.1], "bus": [0.2, 0.0]})
     said = findings.collapse(shares)
     assert said.startswith("In 2 updates road grows from 50% to 90%")
@@ -306,3 +309,14 @@ def test_a_gain_is_divided_where_there_is_one():
     said = findings.share_of_gain(scores, "start", "part", "whole")
     assert said == "part alone brings +2.0 of whole's +10.0 points, 20%."
     assert "nothing" in findings.share_of_gain(scores | {"whole": 30.0}, "start", "part", "whole")
+
+
+def test_the_gain_over_recomputed_statistics_is_said_with_its_side():
+    table = pd.DataFrame(
+        {"source only": [30.0, 31.0], "BatchNorm recomputed": [40.0, 35.0], "IAPC": [35.0, 36.0]}
+    )
+    assert findings.against_recomputed(table) == (
+        "Seed by seed IAPC is above source only by 5.0 to 5.0 points and now above, now below "
+        "BatchNorm recomputed by 1.0 to 5.0 points."
+    )
+    assert "Nobody" in findings.against_recomputed(table[["IAPC"]])
