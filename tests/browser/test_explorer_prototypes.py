@@ -72,7 +72,7 @@ def expect_labels(view, contrast: Contrast) -> None:
     shares = [100 * right[known & where].mean() for where in (agree, ~agree)]
 
     def look() -> None:
-        found = numbers(view.widget("pseudo-labels right").inner_text())
+        found = numbers(view.widget("Prototype and pseudo-label agree in").inner_text())
         assert found == pytest.approx([100 * agree.mean(), *shares], abs=0.051)
 
     eventually(view.page, look)
