@@ -239,6 +239,15 @@ def dotted(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def different(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The keys whose values differ, with the value in both; None where a key is missing."""
+    return {
+        key: [first.get(key), second.get(key)]
+        for key in {**first, **second}
+        if first.get(key) != second.get(key)
+    }
+
+
 def _choose_checkpoint(fields: dict[str, Any]) -> None:
     """Of several source networks a run takes one by its seed: several seeds, several networks."""
     source = fields.get("source")

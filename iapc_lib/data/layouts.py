@@ -205,8 +205,10 @@ def target_records(config: RunConfig, split: str, labels: bool) -> list[Record]:
         held_out = records[:: target.dev_every]
         records = held_out if split == "dev" else [r for r in records if r not in held_out]
     if not records:
-        of = " with these target.sequences and target.dev_every"
-        raise DataError(f"{root / folder}: no image is left for target.{split}{of}")
+        raise DataError(
+            f"{root / folder}: no image is left for target.{split} with these target.sequences and "
+            "target.dev_every"
+        )
     return records if labels else [replace(record, label=None) for record in records]
 
 

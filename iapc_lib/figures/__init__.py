@@ -22,7 +22,6 @@ from iapc_lib.figures.charts import (
     loss_terms,
     reliability,
     roc,
-    training_curve,
 )
 from iapc_lib.figures.method_map import method_map, small_map
 from iapc_lib.figures.panels import (

@@ -97,20 +97,6 @@ def confusion_map(confusion: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
-def training_curve(history: Sequence[Mapping[str, float]], window: int = 20) -> Figure:
-    """Loss by step with its running mean, from the history of a training."""
-    frame = pd.DataFrame([entry for entry in history if "loss" in entry])
-    axes = _axes()
-    axes.plot(
-        frame["step"], frame["loss"], color=COLORS[0], alpha=0.25, linewidth=0.8, label="step"
-    )
-    mean = frame["loss"].rolling(window, min_periods=1).mean()
-    axes.plot(frame["step"], mean, color=COLORS[0], label=f"mean of {window} steps")
-    axes.set(xlabel="step", ylabel="loss (nats per pixel)", ylim=(0, None))
-    axes.legend(frameon=False)
-    return axes.figure
-
-
 def symbol(term: str) -> str:
     """A term of `method.objective.TERMS` as it stands in formulas."""
     return "$L_{" + TERMS[term].removeprefix("L_") + "}$"

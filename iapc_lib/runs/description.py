@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from iapc_lib.config.presets import default_values, dotted, preset_path
+from iapc_lib.config.presets import default_values, different, dotted, preset_path
 from iapc_lib.files import FileError, fingerprint, read_json, visible_files
 from iapc_lib.runs.records import (
     NOT_PROVENANCE,
@@ -97,18 +97,18 @@ def compare(first: str | Path, second: str | Path) -> dict[str, Any]:
     runs = [describe(folder) for folder in (first, second)]
     return {
         "runs": [run["folder"] for run in runs],
-        "parameters": _different(
+        "parameters": different(
             *({key: field["value"] for key, field in run["parameters"].items()} for run in runs)
         ),
-        "hardware": _different(*(run["hardware"] or {} for run in runs)),
+        "hardware": different(*(run["hardware"] or {} for run in runs)),
         **{
-            kind: _different(*(_merged(run[kind]) for run in runs))
+            kind: different(*(_merged(run[kind]) for run in runs))
             for kind in ("machine", "packages", "code")
         },
-        "stages": _different(*({s["stage"]: True for s in run["stages"]} for run in runs)),
-        "inputs": _different(*_common_inputs(*runs)),
+        "stages": different(*({s["stage"]: True for s in run["stages"]} for run in runs)),
+        "inputs": different(*_common_inputs(*runs)),
         "scores": {split: _score_differences(*runs, split) for split in SCORES},
-        "unlabelled": _different(*(dotted(run["unlabelled"]) for run in runs)),
+        "unlabelled": different(*(dotted(run["unlabelled"]) for run in runs)),
         "same_scores": all(runs[0][key] == runs[1][key] for key in ("scores", "unlabelled")),
         "problems": [problem for run in runs for problem in run["problems"]],
     }
@@ -186,14 +186,6 @@ def _merged(groups: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         key: values[0] if len(values) == 1 else sorted(values, key=str)
         for key, values in merged.items()
-    }
-
-
-def _different(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[Any]]:
-    return {
-        key: [first.get(key), second.get(key)]
-        for key in {**first, **second}
-        if first.get(key) != second.get(key)
     }
 
 

@@ -26,7 +26,14 @@ from filelock import Timeout
 from tqdm.auto import tqdm
 
 from iapc_lib.config.errors import ConfigError
-from iapc_lib.config.presets import RECORD, dotted, load_config, load_with_origin, with_defaults
+from iapc_lib.config.presets import (
+    RECORD,
+    different,
+    dotted,
+    load_config,
+    load_with_origin,
+    with_defaults,
+)
 from iapc_lib.config.run_config import RunConfig
 from iapc_lib.files import file_hash, only_writer, visible_files, write_json
 from iapc_lib.machine.device import Machine, prepare_machine
@@ -222,7 +229,7 @@ def open_run(
         origin = dict.fromkeys(dotted(config.model_dump(exclude_unset=True)), "a RunConfig")
     folder = default_folder(config) if out is None else resolve(out)
     about = folder / RECORD
-    described = config.model_dump(mode="json", exclude={"hardware"})
+    described = _described(config)
     record = {
         "format": RUN_FORMAT,
         "config": described,
@@ -230,25 +237,32 @@ def open_run(
         "origin": {key: place for key, place in origin.items() if key in dotted(described)},
     }
     run = Run(folder, config)
-    refuse_other_folder(folder, config)
+    changed = refuse_other_folder(folder, config)
     if not about.exists():
         write_json(about, record)
-    elif _differences(about, described):
+    elif changed:
         with run.lock(RUNNER_LOCK, 0), run.lock(wait=0):  # nobody is at work there
             write_json(about, record)
     run.forget_changed()
     return run
 
 
-def refuse_other_folder(folder: Path, config: RunConfig) -> None:
+def _described(config: RunConfig) -> dict[str, Any]:
+    """What of a configuration a run folder belongs to."""
+    return config.model_dump(mode="json", exclude={"hardware"})
+
+
+def refuse_other_folder(folder: Path, config: RunConfig) -> bool:
     """Refuses a folder that a run of this configuration cannot use; nothing is written.
+
+    Returns:
+        Whether the folder has a record of other parameters that nothing was made with yet.
 
     Raises:
         RunFolderError: it holds work of other parameters or of somebody else, or lies among the
             images, where a run's pictures would be taken for photographs.
     """
-    about = folder / RECORD
-    described = config.model_dump(mode="json", exclude={"hardware"})
+    about, described = folder / RECORD, _described(config)
     if config.target.layout == "folder":
         images = resolve(config.target.root) / config.target.train
         if folder.resolve().is_relative_to(images.resolve()):
@@ -257,31 +271,23 @@ def refuse_other_folder(folder: Path, config: RunConfig) -> None:
                 "them; choose a folder beside it with `out` (--out)"
             )
     if about.exists():
-        changes = _differences(about, described)
+        recorded = with_defaults(read_run_record(about)["config"])
+        recorded.pop("hardware", None)
+        changes = different(dotted(described), dotted(recorded))
         begun = any((folder / name).exists() for name in ("stages", "states"))
         if changes and begun:
+            said = (f"{key} is {now!r}, there {then!r}" for key, (now, then) in changes.items())
             raise RunFolderError(
-                f"{folder}: was made with other parameters ({'; '.join(changes)}); "
+                f"{folder}: was made with other parameters ({'; '.join(said)}); "
                 "choose another folder with `out` (--out), or delete it"
             )
-        return
+        return bool(changes)
     full = any(not path.is_dir() for path in visible_files(folder, "**/*"))
     if full and not _made_by(folder, described):
         raise RunFolderError(
             f"{folder}: is not empty and no run folder (it has no run.json); choose another one"
         )
-
-
-def _differences(about: Path, described: Mapping[str, Any]) -> list[str]:
-    """In which fields a folder's configuration is another one, in words."""
-    recorded = with_defaults(read_run_record(about)["config"])
-    recorded.pop("hardware", None)
-    before, now = dotted(recorded), dotted(described)
-    return [
-        f"{key} is {now.get(key)!r}, there {before.get(key)!r}"
-        for key in {**before, **now}
-        if now.get(key) != before.get(key)
-    ]
+    return False
 
 
 def _made_by(folder: Path, described: Mapping[str, Any]) -> bool:

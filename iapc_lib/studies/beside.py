@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from iapc_lib.config.presets import different, dotted
 from iapc_lib.files import read_json
 from iapc_lib.networks.checkpoints import load_ready
 from iapc_lib.networks.ready import ReadyNetwork
@@ -79,7 +80,5 @@ def changed_settings(run: Run, base: Run, names: tuple[str, str]) -> pd.DataFram
         base: open run folder of the other one.
         names: of the columns, the other one's first.
     """
-    fields = [r.config.model_dump(exclude={"variant", "hardware"}) for r in (base, run)]
-    table = pd.json_normalize(fields).T.set_axis([*names], axis=1).astype(object)
-    table = table.where(table.notna(), None)
-    return table[table[names[0]].map(repr) != table[names[1]].map(repr)]
+    fields = [dotted(r.config.model_dump(exclude={"variant", "hardware"})) for r in (base, run)]
+    return pd.DataFrame.from_dict(different(*fields), "index", object, [*names])
