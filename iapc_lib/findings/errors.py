@@ -47,20 +47,12 @@ def largest_wrong_region(truth: np.ndarray, predicted: np.ndarray, names: Sequen
         predicted: (H, W) channel numbers.
         names: of the classes.
     """
-    pairs = np.where(
-        (truth != predicted) & (truth != IGNORE), truth.astype(int) * len(names) + predicted, -1
-    )
-    largest, which = 0, None
-    for pair in np.unique(pairs[pairs >= 0]):
-        pieces, _ = ndimage.label(pairs == pair)
-        size = np.bincount(pieces.ravel())[1:].max()
-        if size > largest:
-            largest, which = size, divmod(int(pair), len(names))
     if (truth == IGNORE).all():
         return "nobody knows the truth"
-    if which is None:
+    wrong = (truth != predicted) & (truth != IGNORE)
+    if not wrong.any():
         return "no pixel is wrong"
-    true, called = which
+    largest, (true, called) = _largest_piece(wrong, truth, predicted)
     return (
         f"the largest wrong region is a piece of {names[true]} that is called {names[called]}, "
         f"{largest / truth.size:.1%} of the image"
@@ -184,23 +176,19 @@ def pieces_changed(
         truth: (H, W), 255 = ignore; where all is, the largest piece that changed is named.
         names: of the classes.
     """
-    number = 256
     changed, known = before != after, truth != IGNORE
     if not changed.any():
         return "nothing changed"
     if not known.any():
-        size, (was, now) = _largest_piece(
-            np.where(changed, before.astype(int) * number + after, -1)
-        )
+        size, (was, now) = _largest_piece(changed, before, after)
         return f"the largest change is from {names[was]} to {names[now]} ({size / truth.size:.1%})"
     said = []
     for how, other, chosen in (
-        ("mended", before, changed & (after == truth)),
-        ("spoiled", after, changed & (before == truth)),
+        ("mended", before, changed & known & (after == truth)),
+        ("spoiled", after, changed & known & (before == truth)),
     ):
-        pairs = np.where(chosen & known, truth.astype(int) * number + other, -1)
         if chosen.any():
-            size, (true, called) = _largest_piece(pairs)
+            size, (true, called) = _largest_piece(chosen, truth, other)
             when = "before" if how == "mended" else "now"
             said.append(
                 f"{how} {names[true]}, {when} called {names[called]} ({size / truth.size:.1%})"
@@ -208,15 +196,22 @@ def pieces_changed(
     return ", and ".join(said) if said else "what changed is wrong before and after"
 
 
-def _largest_piece(pairs: np.ndarray, number: int = 256) -> tuple[int, tuple[int, int]]:
-    """Pixels of the largest connected piece of one pair, and the pair; -1 is no pair."""
-    largest, which = 0, 0
-    for pair in np.unique(pairs[pairs >= 0]):
-        pieces, _ = ndimage.label(pairs == pair)
-        size = int(np.bincount(pieces.ravel())[1:].max())
-        if size > largest:
-            largest, which = size, int(pair)
-    return largest, divmod(which, number)
+def _largest_piece(
+    chosen: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> tuple[int, tuple[int, int]]:
+    """Pixels of the largest connected piece of one pair of labels, and the pair.
+
+    Args:
+        chosen: (H, W) bool, where to look; somewhere true.
+        first: (H, W) labels, `second` alike.
+    """
+    pairs = np.where(chosen, first.astype(int) * 256 + second, -1)
+    sizes = {
+        int(pair): int(np.bincount(ndimage.label(pairs == pair)[0].ravel())[1:].max())
+        for pair in np.unique(pairs[chosen])
+    }
+    which = max(sizes, key=sizes.get)
+    return sizes[which], divmod(which, 256)
 
 
 def called_otherwise(called: DataFrame, name: str) -> str:
