@@ -337,6 +337,8 @@ def _scales(text: str) -> tuple[float, ...]:
 def parse_changes(changes: list[str]) -> dict[str, Any]:
     """`["adaptation.steps=50"]` -> `{"adaptation.steps": 50}`; see `yaml_text.parse_value`.
 
+    Of a key that is given twice the last counts, which is said: scripts add to their own options.
+
     Raises:
         ConfigError: there is no `=`, or no value.
     """
@@ -349,7 +351,7 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ConfigError(f"--set {change}: write KEY=VALUE, such as adaptation.steps=50")
         if key in parsed:
-            raise ConfigError(f"--set {change}: {key} is given twice")
+            _say(f"--set {key} is given twice; the last counts: {value}")
         try:
             parsed[key] = parse_value(value)
         except ValueError as error:

@@ -12,7 +12,7 @@ from iapc_lib.cli import parse_changes
 from iapc_lib.config.errors import ConfigError
 from iapc_lib.config.presets import default_values, load_config
 from tests.conftest import PRESETS
-from tests.hostile.surfaces import put, refused
+from tests.hostile.surfaces import iapc, put, refused
 
 PRESET = PRESETS / "mini_gta5.yaml"
 FIELDS = default_values()
@@ -128,8 +128,10 @@ def test_a_change_is_refused_by_its_name(change: str, name: str, tmp_path):
 def test_a_change_is_blamed_on_the_one_who_made_it(tmp_path):
     out = ("--out", tmp_path / "run")
     refused("--set): unknown key", "check", PRESET, *out, "--set", "views.magic=1")
-    twice = ("--set", "adaptation.steps=5", "--set", "adaptation.steps=6")
-    refused("adaptation.steps is given twice", "check", PRESET, *out, *twice)
+    twice = ("--set", "adaptation.steps=5", "--set", "adaptation.steps=no")
+    status, said = iapc("check", PRESET, *out, *twice)
+    assert status == 2 and "adaptation.steps is given twice; the last counts: no" in said
+    assert "'adaptation.steps' = 'no'" in said
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "/".join("x" * 200 for _ in range(25)), "out"])
