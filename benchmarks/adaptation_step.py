@@ -72,9 +72,7 @@ def phase_times(networks, optimizer, batch, absence, config, machine, repeats) -
         )
 
     total = losses().total
-    gradients = torch.autograd.grad(total, trainable, retain_graph=True)
-    for parameter, gradient in zip(trainable, gradients, strict=True):
-        parameter.grad = gradient
+    total.backward(retain_graph=True)  # the optimiser's phase needs gradients
     phases = {
         "prototypes": lambda: memory_prototypes(memory_output, label.shape[1:]),
         "losses": losses,
