@@ -47,7 +47,10 @@ def curves(
     for number, (name, value) in enumerate((levels or {}).items()):
         axes.axhline(value, color=str(0.2 + 0.6 * number / len(levels)), linestyle="--", label=name)
     axes.set(xlabel=x, ylabel=y)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    else:
+        axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
     return axes.figure
 
 

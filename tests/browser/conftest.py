@@ -65,7 +65,7 @@ def project(tmp_path_factory, chromium) -> Path:
     folder = tmp_path_factory.mktemp("project")
     hidden = shutil.ignore_patterns(".ipynb_checkpoints")
     shutil.copytree(PROJECT / "notebooks", folder / "notebooks", ignore=hidden)
-    for name in ("variants", "studies", "measured", "measured_variants", "measured_camvid"):
+    for name in ("variants", "studies", "measured", "measured_camvid"):
         shutil.copytree(PRESETS / name, folder / "papermill_runs" / name)
     for preset in PRESETS.glob("*.yaml"):
         fields = yaml.safe_load(preset.read_text())
