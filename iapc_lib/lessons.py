@@ -3,22 +3,25 @@
 import copy
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from iapc_lib.classes import CITYSCAPES_TO_TRAIN
 from iapc_lib.config.run_config import RunConfig
-from iapc_lib.data.images import ImageDataset, every_nth, read_example, read_image
+from iapc_lib.data.images import ImageDataset, every_nth, read_example, read_image, resize_image
 from iapc_lib.data.layouts import Record, target_records
 from iapc_lib.data.miniature import LOOKS, draw_scene
-from iapc_lib.evaluation.scores import confusions
+from iapc_lib.data.order import draw_order
+from iapc_lib.data.target_views import ViewsDataset
+from iapc_lib.evaluation.scores import confusions, largest_confusion
 from iapc_lib.files import read_json
 from iapc_lib.machine.device import Machine
 from iapc_lib.method.deeplab import DeepLabV2
@@ -196,6 +199,46 @@ def short_adaptation(run: Run, fidelity: Fidelity, steps: int = 2) -> DeepLabV2:
         return adapt(brief_run, iapc, source, records, labels)[0]
 
 
+def framed_views(run: Run, number: int) -> dict[str, Image.Image]:
+    """Whole streets with frames where the views of an image of the first update were cut.
+
+    The views are cut once more from a picture whose colours are its coordinates; what a view shows
+    of it says where the view lies.
+
+    Args:
+        run: open run folder; its pseudo-labels are made if need be.
+        number: of the image in its batch.
+
+    Returns:
+        RGB images by what is framed: the views of the image, and the `clean` one of another.
+    """
+    records, labels = stages.training_data(run, ROWS["iapc"])
+    with tempfile.TemporaryDirectory() as folder:
+        rows, columns = np.indices((256, 256), np.uint8)
+        coordinates = Path(folder, "coordinates.png")
+        Image.fromarray(np.stack([columns, rows, rows], axis=-1)).save(coordinates)
+        drawn = [replace(record, image=coordinates, copies=None) for record in records]
+        config = run.config
+        views = ViewsDataset(drawn, labels, config.views, config.class_set, config.seed, number + 1)
+        item = views[number]
+    framed = {  # the wider line first, so that both are seen where they coincide
+        "views": {"rescaled": ("cyan", 2), "plain": ("yellow", 1)},
+        "clean": {"clean": ("white", 1)},
+    }
+    streets = {}
+    for stream, names in framed.items():
+        index = draw_order(config.seed, stream, number, len(records))
+        street = resize_image(read_image(records[index].image), config.views.image_size)
+        pencil, thin = ImageDraw.Draw(street), max(1, street.height // 60)
+        for name, (color, times) in names.items():
+            columns = item[name][0].double().numpy() / 255 * street.width
+            rows = item[name][1].double().numpy() / 255 * street.height
+            frame = [columns.min(), rows.min(), columns.max(), rows.max()]
+            pencil.rectangle(frame, outline=color, width=times * thin)
+        streets[", ".join(names)] = street
+    return streets
+
+
 def kept_weight(run: Run, row: str = "iapc") -> pd.DataFrame:
     """The weight that moved furthest, of student and memory network, over the kept updates.
 
@@ -291,6 +334,14 @@ def dev_confusion(run: Run, limit: int = 12) -> Tensor:
     if not records:
         return torch.zeros(len(ready.classes), len(ready.classes), dtype=torch.int64)
     return confusions(ready, records, run.config.evaluation).sum(dim=0)
+
+
+def confused_pair(run: Run) -> tuple[int, int] | None:
+    """The pair of which the source network takes most of the first for the second, on `dev`.
+
+    Channel numbers; None without a labelled `dev`. Notebook after notebook follows it.
+    """
+    return largest_confusion(dev_confusion(run))
 
 
 def largest_loss(

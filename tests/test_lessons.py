@@ -105,3 +105,36 @@ def test_the_first_batches_are_those_of_the_first_updates(tiny_run):
     for few, all_of_them in zip(both, whole, strict=True):
         assert all(torch.equal(few[name], all_of_them[name][:2]) for name in few)
     assert not torch.equal(both[0]["plain"], both[1]["plain"])
+
+
+def test_frames_lie_where_the_views_were_cut(tiny_run):
+    batch = stages.first_batch(tiny_run, 2)
+    framed = lessons.framed_views(tiny_run, 1)
+    assert list(framed) == ["rescaled, plain", "clean"]
+    height, width = tiny_run.config.views.image_size
+    crop_height, crop_width = tiny_run.config.views.crop_size
+    for names, color in (("rescaled, plain", (255, 255, 0)), ("clean", (255, 255, 255))):
+        street = np.asarray(framed[names])
+        assert street.shape == (height, width, 3)
+        rows, columns = (street == color).all(axis=-1).nonzero()
+        top, left = rows.min(), columns.min()
+        assert abs(rows.max() - top + 1 - crop_height) <= 2
+        assert abs(columns.max() - left + 1 - crop_width) <= 2
+        if "plain" in names:  # what is inside the frame is what the memory network sees
+            shown = batch["plain"][1].movedim(0, -1).numpy()
+            inside = (slice(4, crop_height - 4), slice(4, crop_width - 4))
+            whole = street[top : top + crop_height, left : left + crop_width]
+            for seen in (shown, shown[:, ::-1]):  # it may be mirrored
+                difference = np.abs(whole[inside].astype(int) - seen[inside]).mean()
+                if difference < 12:
+                    break
+            else:
+                raise AssertionError("the frame shows another place")
+
+
+def test_the_pair_that_notebooks_follow_is_the_first_that_is_named(tiny_run):
+    counts = lessons.dev_confusion(tiny_run)
+    true, called = lessons.confused_pair(tiny_run)
+    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    assert true != called
+    assert shares[true, called] == (shares - shares.diag().diag()).max()

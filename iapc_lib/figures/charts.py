@@ -13,9 +13,9 @@ from matplotlib.patheffects import withStroke
 from iapc_lib.classes import PALETTE
 from iapc_lib.method.objective import TERMS
 
-COLORS = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"]
-COLORS += ["#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"]
-"""seaborn's palette `colorblind`; seaborn itself takes a second, and is imported where it draws."""
+COLORS = ["#0173b2", "#de8f05", "#029e73", "#cc78bc", "#56b4e9"]
+COLORS += ["#ca9161", "#949494", "#d55e00", "#fbafe4", "#ece133"]
+"""seaborn's palette `colorblind`, its two oranges apart; seaborn itself takes a second, and is imported where it draws."""
 RIGHT, WRONG = COLORS[0], COLORS[1]
 
 
@@ -48,7 +48,7 @@ def curves(
         axes.axhline(value, color=str(0.2 + 0.6 * number / len(levels)), linestyle="--", label=name)
     axes.set(xlabel=x, ylabel=y)
     if axes.lines:
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     else:
         axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)
     return axes.figure
@@ -70,7 +70,7 @@ def color_histograms(pixels: Mapping[str, np.ndarray]) -> Figure:
             )
         axes.set(xlabel=f"{name} (grey levels)", xlim=(0, 255))
     grid[0].set_ylabel("density")
-    grid[0].legend(frameon=False, fontsize=8)
+    grid[0].legend()
     return figure
 
 
@@ -115,14 +115,14 @@ def loss_terms(history: Sequence[Mapping[str, Any]], window: int = 20) -> Figure
     for axes, term, color in zip(grid, terms, COLORS, strict=False):
         axes.plot(means[term], color=color)
         change = means[term].iloc[-1] / means[term].iloc[0] - 1
-        axes.set_title(f"{symbol(term)}  {change:+.0%}", fontsize=10)
+        axes.set_title(f"{symbol(term)}  {change:+.0%}")
         axes.set_ylim(0, 1.1 * means[term].max())
     grid[0].set_ylabel("weighted term")
     grid[-1].plot(means["importance"], color="0.3", label="importance")
     grid[-1].plot(means["agreement"], color="0.6", label="agreement")
     grid[-1].set_ylim(0, 1)
-    grid[-1].legend(frameon=False, fontsize=8)
-    figure.supxlabel("update", fontsize=10)
+    grid[-1].legend()
+    figure.supxlabel("update")
     return figure
 
 
@@ -163,7 +163,7 @@ def dots_by_class(
         axes.plot(ticks, lines, "|", color="0.2", label=ticks.name, markersize=11, mew=1.6)
     axes.set_yticks(lines, table.columns)
     axes.set(xlabel=label, xlim=limits, ylim=(table.shape[1] - 0.5, -0.5))
-    axes.legend(frameon=False, fontsize=9, ncol=3, loc="lower left", bbox_to_anchor=(0, 1))
+    axes.legend(ncol=3, loc="lower left", bbox_to_anchor=(0, 1))
     return axes.figure
 
 
@@ -183,7 +183,7 @@ def histogram_right_wrong(
     for chosen, color, label in ((right, RIGHT, "right"), (~right, WRONG, "wrong")):
         axes.hist(clipped[chosen], bins, color=color, alpha=0.55, label=label)
     axes.set(xlabel=name, ylabel="pixels")
-    axes.legend(title="pseudo-label", frameon=False)
+    axes.legend(title="pseudo-label")
     return axes.figure
 
 
@@ -210,7 +210,7 @@ def reliability(values: Mapping[str, np.ndarray], right: np.ndarray, bins: int =
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as often as it says")
     name = next(iter(values)) if len(values) == 1 else "value"
     axes.set(xlabel=name, ylabel="share of right pseudo-labels", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
 
 
@@ -231,7 +231,7 @@ def roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
         xlim=(0, 1),
         ylim=(0, 1),
     )
-    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure
 
 
@@ -271,5 +271,5 @@ def agreement_by_class(shares: pd.DataFrame) -> Figure:
         zero = [value == 0 for value in bars.datavalues]
         axes.bar_label(bars, ["0 %" if z else "" for z in zero], padding=2, fontsize=8)
     axes.set(xlabel="share of pixels (%)", ylabel="", xlim=(0, 100))
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return axes.figure

@@ -66,6 +66,42 @@ def network(shapes: Mapping[str, tuple[int, int, int]], image: tuple[int, int]) 
     return canvas.figure
 
 
+def residual_block() -> Figure:
+    """A block of a residual network: three convolutions, whose result is added to their input."""
+    canvas = Canvas(WIDTH, 1.7)
+    places = (2.0, 3.9, 5.8)
+    for x, text in zip(
+        places, ("1x1, fewer\nchannels", "3x3,\ndilated", "1x1, all\nchannels"), strict=True
+    ):
+        canvas.box(x, 0.6, 1.3, 0.6, text, SOURCE)
+    canvas.words(0.35, 0.6, "input")
+    for start, end in ((0.65, 1.35), (2.65, 3.25), (4.55, 5.15), (6.45, 6.85), (7.15, 7.55)):
+        canvas.arrow((start, 0.6), (end, 0.6))
+    canvas.words(7.0, 0.6, "+", fontsize=16)
+    canvas.words(7.9, 0.6, "output")
+    canvas.line([1.0, 1.0, 7.0], [0.6, 1.35, 1.35])
+    canvas.arrow((7.0, 1.35), (7.0, 0.75))
+    canvas.words(4.0, 1.52, "as it came")
+    return canvas.figure
+
+
+def receptive_field(field: int, image: tuple[int, int]) -> Figure:
+    """An image's frame inside the square of pixels that one feature may depend on.
+
+    Args:
+        field: side of the square, in pixels.
+        image: (height, width).
+    """
+    largest = max(field, *image)
+    scale = 2.6 / largest
+    canvas = Canvas(WIDTH, 3.0)
+    canvas.box(2.2, 1.5, scale * field, scale * field, "", SOURCE, style="dashed")
+    canvas.box(2.2, 1.5, scale * image[1], scale * image[0], "image", STUDENT)
+    canvas.words(3.9, 2.0, f"receptive field of the middle, {field} x {field}", ha="left")
+    canvas.words(3.9, 1.5, f"image, {image[0]} x {image[1]}", ha="left")
+    return canvas.figure
+
+
 def six_views() -> Figure:
     """Six views of an image, six maps of probabilities, their sum, and the class that wins."""
     canvas = Canvas(WIDTH, 2.9)

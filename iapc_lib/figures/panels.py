@@ -17,6 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from iapc_lib.classes import CLASSES, IGNORE, NAMES, ClassSet, colorize
+from iapc_lib.evaluation.pieces import Piece, changed_pieces
 from iapc_lib.figures.charts import RIGHT, WRONG
 from iapc_lib.files import atomic_path
 from iapc_lib.runs.folder import Run
@@ -49,6 +50,8 @@ class Panel:
     kind: Literal["image", "labels", "map", "errors", "change"] = "image"
     low: float = 0.0
     high: float = 1.0
+    outline: np.ndarray | None = None
+    """(H, W) bool: pixels around which a line is drawn."""
 
 
 def image_panel(title: str, image: Image.Image | np.ndarray | Tensor) -> Panel:
@@ -58,16 +61,23 @@ def image_panel(title: str, image: Image.Image | np.ndarray | Tensor) -> Panel:
     return Panel(title, image)
 
 
-def label_panel(title: str, labels: np.ndarray | Tensor, classes: ClassSet | None = None) -> Panel:
+def label_panel(
+    title: str,
+    labels: np.ndarray | Tensor,
+    classes: ClassSet | None = None,
+    outline: Piece | None = None,
+) -> Panel:
     """A panel of labels in the classes' colours.
 
     Args:
         title: above it.
         labels: (H, W), train ids, or with `classes` channel numbers; 255 = ignore.
         classes: what the channels stand for.
+        outline: a piece around which a line is drawn.
     """
     labels = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
-    return Panel(title, labels if classes is None else classes.train_ids_of(labels), "labels")
+    train_ids = labels if classes is None else classes.train_ids_of(labels)
+    return Panel(title, train_ids, "labels", outline=None if outline is None else outline.mask)
 
 
 def map_panel(
@@ -89,6 +99,8 @@ def change_panel(
 ) -> Panel:
     """A panel of what changed between two predictions: mended, spoiled, and neither.
 
+    Lines go round the largest piece of either.
+
     Args:
         title: above it.
         truth: (H, W) labels, 255 = ignore; `before` and `after` are predictions of the same kind.
@@ -97,7 +109,9 @@ def change_panel(
         np.asarray(x.cpu() if isinstance(x, Tensor) else x) for x in (truth, before, after)
     )
     change = (after == truth).astype(int) - (before == truth).astype(int)
-    return Panel(title, np.where(truth == IGNORE, 0, change), "change")
+    pieces = changed_pieces(before, after, truth).values()
+    outline = np.any([piece.mask for piece in pieces if piece is not None], axis=0)
+    return Panel(title, np.where(truth == IGNORE, 0, change), "change", outline=outline)
 
 
 def panels(rows: Sequence[Sequence[Panel]]) -> Figure:
@@ -131,8 +145,6 @@ def panels(rows: Sequence[Sequence[Panel]]) -> Figure:
             handles=entries,
             ncol=across,
             loc="outside lower center",
-            frameon=False,
-            fontsize=8,
             handlelength=1.2,
             columnspacing=1.0,
         )
@@ -148,7 +160,10 @@ def _broken(row: Sequence[Panel]) -> list[Sequence[Panel]]:
 
 def _draw(panel: Panel, axes: plt.Axes) -> AxesImage:
     values = np.asarray(panel.values)
-    axes.set_title(panel.title, fontsize=10)
+    axes.set_title(panel.title)
+    if panel.outline is not None and panel.outline.any():
+        for color, width in (("black", 2.6), ("yellow", 1.3)):
+            axes.contour(panel.outline, [0.5], colors=color, linewidths=width)
     if panel.kind == "labels":
         _write_names(values, axes)
         return axes.imshow(colorize(values), interpolation="nearest")

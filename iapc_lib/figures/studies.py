@@ -29,7 +29,7 @@ def _panels(table: pd.DataFrame, titles: list[str]) -> tuple[Figure, dict[str, p
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
     for axes, scenario in zip(grid.flat, scenarios, strict=False):
-        axes.set_title(scenario, fontsize=10)
+        axes.set_title(scenario)
     return figure, dict(zip(scenarios, grid.flat, strict=False))
 
 
@@ -81,9 +81,7 @@ def ablation_chart(
         axes.set_xlabel("mIoU on val (%)")
     if panels:
         handles, labels = next(iter(panels.values())).get_legend_handles_labels()
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=8
-        )
+        figure.legend(handles, labels, loc="outside lower center", ncols=6)
     return figure
 
 

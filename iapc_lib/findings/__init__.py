@@ -13,6 +13,7 @@ from iapc_lib.findings.errors import (
     mended,
     pieces_changed,
     relabelled,
+    still_confused,
     swallowed,
 )
 from iapc_lib.findings.network import course_of_loss, nearest_to_the_sum, where_influence_lies
@@ -20,6 +21,7 @@ from iapc_lib.findings.prototypes import (
     agreement,
     agreement_of_classes,
     alike,
+    nearest_at_the_error,
     neighbours,
     second_opinion,
     undecided,

@@ -1,13 +1,13 @@
 """Which classes are taken for which, and what a change mends and spoils."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pandas import DataFrame
-from scipy import ndimage
 from torch import Tensor
 
 from iapc_lib.classes import IGNORE
+from iapc_lib.evaluation.pieces import changed_pieces, largest_piece, largest_wrong_piece
 from iapc_lib.findings.wording import listed
 
 
@@ -49,13 +49,12 @@ def largest_wrong_region(truth: np.ndarray, predicted: np.ndarray, names: Sequen
     """
     if (truth == IGNORE).all():
         return "nobody knows the truth"
-    wrong = (truth != predicted) & (truth != IGNORE)
-    if not wrong.any():
+    piece = largest_wrong_piece(truth, predicted)
+    if piece is None:
         return "no pixel is wrong"
-    largest, (true, called) = _largest_piece(wrong, truth, predicted)
     return (
-        f"the largest wrong region is a piece of {names[true]} that is called {names[called]}, "
-        f"{largest / truth.size:.1%} of the image"
+        f"the largest wrong region is a piece of {names[piece.first]} that is called "
+        f"{names[piece.second]}, {piece.share:.1%} of the image"
     )
 
 
@@ -146,6 +145,22 @@ def averaged(
     )
 
 
+def still_confused(
+    pair: tuple[int, int], counts: Mapping[str, Tensor], names: Sequence[str]
+) -> str:
+    """How much of a class each method takes for another one.
+
+    Args:
+        pair: (true, predicted) channel numbers.
+        counts: (K, K) pixels by (true, predicted) class, by method.
+        names: of the K classes.
+    """
+    true, called = (names[channel] for channel in pair)
+    shares = {title: float(c[pair] / c[pair[0]].sum().clamp(min=1)) for title, c in counts.items()}
+    said = listed([f"{title} {share:.0%}" for title, share in shares.items()])
+    return f"Of the pixels of {true}, as {called}: {said}."
+
+
 def mended(before: np.ndarray, after: np.ndarray, truth: np.ndarray, name: str) -> str:
     """How two predictions of an image differ, and which of them is right there; half a sentence.
 
@@ -176,42 +191,19 @@ def pieces_changed(
         truth: (H, W), 255 = ignore; where all is, the largest piece that changed is named.
         names: of the classes.
     """
-    changed, known = before != after, truth != IGNORE
-    if not changed.any():
+    if (before == after).all():
         return "nothing changed"
-    if not known.any():
-        size, (was, now) = _largest_piece(changed, before, after)
-        return f"the largest change is from {names[was]} to {names[now]} ({size / truth.size:.1%})"
+    if (truth == IGNORE).all():
+        piece = largest_piece(before != after, before, after)
+        was, now = names[piece.first], names[piece.second]
+        return f"the largest change is from {was} to {now} ({piece.share:.1%})"
     said = []
-    for how, other, chosen in (
-        ("mended", before, changed & known & (after == truth)),
-        ("spoiled", after, changed & known & (before == truth)),
-    ):
-        if chosen.any():
-            size, (true, called) = _largest_piece(chosen, truth, other)
+    for how, piece in changed_pieces(before, after, truth).items():
+        if piece is not None:
             when = "before" if how == "mended" else "now"
-            said.append(
-                f"{how} {names[true]}, {when} called {names[called]} ({size / truth.size:.1%})"
-            )
+            true, called = names[piece.first], names[piece.second]
+            said.append(f"{how} {true}, {when} called {called} ({piece.share:.1%})")
     return ", and ".join(said) if said else "what changed is wrong before and after"
-
-
-def _largest_piece(
-    chosen: np.ndarray, first: np.ndarray, second: np.ndarray
-) -> tuple[int, tuple[int, int]]:
-    """Pixels of the largest connected piece of one pair of labels, and the pair.
-
-    Args:
-        chosen: (H, W) bool, where to look; somewhere true.
-        first: (H, W) labels, `second` alike.
-    """
-    pairs = np.where(chosen, first.astype(int) * 256 + second, -1)
-    sizes = {
-        int(pair): int(np.bincount(ndimage.label(pairs == pair)[0].ravel())[1:].max())
-        for pair in np.unique(pairs[chosen])
-    }
-    which = max(sizes, key=sizes.get)
-    return sizes[which], divmod(which, 256)
 
 
 def called_otherwise(called: DataFrame, name: str) -> str:

@@ -28,6 +28,26 @@ def alike(maps: np.ndarray, names: Sequence[str]) -> str:
     )
 
 
+def nearest_at_the_error(
+    prototype: np.ndarray, truth: np.ndarray, called: np.ndarray, pair: tuple[str, str]
+) -> str:
+    """What the nearest prototype says where the pseudo-label takes one class for another.
+
+    Args:
+        prototype: (P,) names of classes; `truth` and `called` (by the pseudo-label) alike.
+        pair: true and called class.
+    """
+    true, other = pair
+    error = (truth == true) & (called == other)
+    if not error.any():
+        return f"No {true} is called {other}."
+    same, mends = np.mean(prototype[error] == other), np.mean(prototype[error] == true)
+    return (
+        f"Where the pseudo-label calls {true} {other}, the nearest prototype says {other}, too, in "
+        f"{same:.0%} of the pixels, and {true} in {mends:.0%}."
+    )
+
+
 def second_opinion(pseudo_right: np.ndarray, prototype_right: np.ndarray) -> str:
     """Whether the errors of two opinions are copies of one another.
 

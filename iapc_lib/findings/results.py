@@ -39,7 +39,7 @@ def gain_explained(gain: Mapping[str, float], published: Sequence[float]) -> str
         published: gains that others measured on other data, in points.
     """
     iapc, recomputed = gain["IAPC"], gain["BatchNorm recomputed"]
-    part = f", {recomputed / iapc:.0%} of that" if iapc > 0 else ""
+    part = f", {recomputed / iapc:.0%} of that" if iapc >= 0.5 else ""  # of next to nothing, none
     return (
         f"IAPC gains {iapc:.1f} points over source only. Recomputing BatchNorm alone gains "
         f"{recomputed:.1f}{part}. The authors report gains of {min(published):.1f} to "

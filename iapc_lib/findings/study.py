@@ -24,9 +24,10 @@ def difference(table: DataFrame, key: str, other: str) -> str:
     verdict = (
         "is above" if above else "is below" if below else "cannot be told in every scenario from"
     )
+    rounded = here[["difference", "low", "high"]].round(1) + 0.0  # no -0.0
     numbers = [
         f"{row.difference:+.1f} ({row.low:+.1f} to {row.high:+.1f}) in {scenario}"
-        for scenario, row in here.iterrows()
+        for scenario, row in rounded.iterrows()
     ]
     title = here["title"].iloc[0]
     return f"**{title[0].upper()}{title[1:]}** {verdict} {other}: {listed(numbers)}."

@@ -68,8 +68,8 @@ def collapse(shares: DataFrame) -> str:
     winner = (last - first).idxmax()
     return (
         f"In {len(shares)} updates {winner} grows from {first[winner]:.0%} to {last[winner]:.0%} of the "
-        f"pixels. Of {(first > 0.01).sum()} classes {(last[first > 0.01] > 0.01).sum()} keep more than "
-        "a hundredth."
+        f"pixels. Classes with more than a hundredth of them: {(first > 0.01).sum()} before, "
+        f"{(last > 0.01).sum()} after."
     )
 
 

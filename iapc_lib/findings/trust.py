@@ -139,22 +139,27 @@ def sure_and_right(confidence: np.ndarray, right: np.ndarray, above: float = 0.9
 
 
 def sure_of_the_error(
-    confidence: np.ndarray, truth: np.ndarray, called: np.ndarray, pair: tuple[str, str]
+    confidence: np.ndarray,
+    truth: np.ndarray,
+    called: np.ndarray,
+    pair: tuple[str, str],
+    name: str = "confidence",
 ) -> str:
     """How sure the network is where it takes one class for another.
 
     Args:
-        confidence: (P,) within 0..1.
+        confidence: (P,) any measure of trust within 0..1.
         truth: (P,) names of classes.
         called: (P,) names that the pseudo-label gives.
         pair: true and called class.
+        name: of the measure.
     """
     true, other = pair
     error, right = (truth == true) & (called == other), (truth == true) & (called == true)
     if not error.any():
         return f"No {true} is called {other}."
     said = (
-        f"Where {true} is called {other}, the median confidence is "
+        f"Where {true} is called {other}, the median {name} is "
         f"{np.median(confidence[error]):.2f}, and {np.mean(confidence[error] > 0.9):.0%} of the "
         "pixels lie above 0.9"
     )

@@ -157,7 +157,9 @@ def prepare_machine(config: HardwareConfig) -> Machine:
         raise ConfigError("hardware.device is 'cuda', but torch finds no GPU; allowed: auto, cpu")
     use_cuda = config.device != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if use_cuda else "cpu")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # As torch.use_deterministic_algorithms(True, warn_only=True), which imports torch's compiler, too:
+    # a second and a half of every start.
+    torch.set_deterministic_debug_mode("warn")
     # That would also fill every new tensor with NaN, to show what reads before it writes.
     torch.utils.deterministic.fill_uninitialized_memory = False
     # Said of every loss of an image; without a reduction of its own it is repeatable.

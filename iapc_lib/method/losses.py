@@ -1,4 +1,4 @@
-"""The four losses of IAPC and the class weights: pure functions, one term each.
+"""The losses of IAPC and the class weights: pure functions, one term each.
 
 Predictions are log-probabilities (N, K, H, W), the log-soft-max of the up-sampled logits, so that
 the terms share one soft-max; labels are (N, H, W) int64, 255 = ignore. Each loss is a mean over

@@ -126,7 +126,7 @@ def expect_pixel(view, expected: Expected, row: int, column: int, how: str, thre
             logit, probability = numbers(" ".join(cells[2:]))
             assert logit == pytest.approx(float(leading.values[rank]), rel=6e-3, abs=6e-4)
             assert probability == pytest.approx(float(probabilities[channel]), rel=6e-3, abs=6e-4)
-        (formula,) = (line for line in text.splitlines() if line.startswith("I = 1 − z₂ / z₁"))
+        (formula,) = (line for line in text.splitlines() if line.startswith("I = 1 − z₍₂₎ / z₍₁₎"))
         value = expected.importance[row, column]
         assert numbers(formula)[-1] == pytest.approx(float(value), rel=6e-3, abs=6e-4)
         assert ("stays" in text) == (value >= threshold)

@@ -179,10 +179,10 @@ def facts(**changes) -> PixelImportance:
 @pytest.mark.parametrize(
     ("definition", "importance", "lines"),
     [
-        ("logits", 0.6, ["I = 1 − z₂ / z₁ = 1 − 2.000 / 5.000 = 0.600"]),
-        ("probabilities", 0.875, ["I = 1 − p₂ / p₁ = 1 − 0.100 / 0.800 = 0.875"]),
-        ("first", 0.8, ["I = p₁ = 0.800"]),
-        ("second", 0.9, ["I = 1 − p₂ = 1 − 0.100 = 0.900"]),
+        ("logits", 0.6, ["I = 1 − z₍₂₎ / z₍₁₎ = 1 − 2.000 / 5.000 = 0.600"]),
+        ("probabilities", 0.875, ["I = 1 − p₍₂₎ / p₍₁₎ = 1 − 0.100 / 0.800 = 0.875"]),
+        ("first", 0.8, ["I = p₍₁₎ = 0.800"]),
+        ("second", 0.9, ["I = 1 − p₍₂₎ = 1 − 0.100 = 0.900"]),
         (
             "entropy",
             1 - 0.7 / math.log(11),
@@ -199,10 +199,10 @@ def test_formula_is_worked_out_with_the_pixels_numbers(definition, importance, l
 
 def test_odd_logit_ratios_are_explained():
     above = text.formula(facts(logits=(2.0, -1.0), importance=1.5), "logits", 11)
-    assert above[0] == "I = 1 − z₂ / z₁ = 1 − (−1.000) / 2.000 = 1.500"
+    assert above[0] == "I = 1 − z₍₂₎ / z₍₁₎ = 1 − (−1.000) / 2.000 = 1.500"
     assert above[1].startswith("Above 1")
     negative = text.formula(facts(logits=(-1.0, -4.0), importance=-3.0), "logits", 11)
-    assert negative[0] == "I = 1 − z₂ / z₁ = 1 − (−4.000) / (−1.000) = −3.000"
+    assert negative[0] == "I = 1 − z₍₂₎ / z₍₁₎ = 1 − (−4.000) / (−1.000) = −3.000"
     assert negative[1].startswith("Negative")
 
 
@@ -214,7 +214,7 @@ def test_decision_shows_the_comparison():
 def test_a_close_race_is_shown_with_the_digits_that_decide_it():
     close = facts(probabilities=(0.17139, 0.17072), importance=0.00391)
     lines = text.formula(close, "probabilities", 11)
-    assert lines == ["I = 1 − p₂ / p₁ = 1 − 0.17072 / 0.17139 = 0.00391"]
+    assert lines == ["I = 1 − p₍₂₎ / p₍₁₎ = 1 − 0.17072 / 0.17139 = 0.00391"]
 
 
 def test_small_numbers_keep_their_digits():
@@ -357,7 +357,7 @@ def test_picking_in_one_picture_marks_all_and_explains(gallery, explorer):
         assert f"row {row}, column {column} , picked" in said
         first, second = logits[:, row, column].topk(2).values.tolist()
         importance = importance_map(logits[None])[0, row, column].item()
-        digits = re.search(r"I = 1 − z₂ / z₁ = 1 − (\S+) / (\S+) = (\S+)", said).groups()
+        digits = re.search(r"I = 1 − z₍₂₎ / z₍₁₎ = 1 − (\S+) / (\S+) = (\S+)", said).groups()
         numbers = [float(number.strip("()").replace("−", "-")) for number in digits]
         assert numbers == pytest.approx([second, first, importance], abs=6e-4)
         order = logits[:, row, column].argsort(descending=True)[:2]

@@ -151,7 +151,7 @@ def test_one_update_in_words():
     shares = pd.DataFrame({"road": [0.5, 0.9], "car": [0.3, 0.1], "bus": [0.2, 0.0]})
     said = findings.collapse(shares)
     assert said.startswith("In 2 updates road grows from 50% to 90%")
-    assert "Of 3 classes 2 keep more" in said
+    assert "hundredth of them: 3 before, 2 after" in said
 
 
 def test_the_size_of_a_term_is_held_against_its_pull():
@@ -320,3 +320,26 @@ def test_the_gain_over_recomputed_statistics_is_said_with_its_side():
         "BatchNorm recomputed by 1.0 to 5.0 points."
     )
     assert "Nobody" in findings.against_recomputed(table[["IAPC"]])
+
+
+def test_a_pair_is_followed_to_prototypes_and_methods():
+    truth = np.array(["bus"] * 4 + ["train"])
+    called = np.array(["train"] * 3 + ["bus", "train"])
+    nearest = np.array(["train", "bus", "sky", "bus", "train"])
+    said = findings.nearest_at_the_error(nearest, truth, called, ("bus", "train"))
+    assert "says train, too, in 33% of the pixels, and bus in 33%" in said
+    assert findings.nearest_at_the_error(nearest, truth, called, ("sky", "bus")) == (
+        "No sky is called bus."
+    )
+    counts = {"source only": torch.tensor([[1, 3], [0, 5]]), "IAPC": torch.tensor([[3, 1], [0, 5]])}
+    assert findings.still_confused((0, 1), counts, ("bus", "train")) == (
+        "Of the pixels of bus, as train: source only 75% and IAPC 25%."
+    )
+
+
+def test_differences_have_no_negative_zero():
+    index = pd.MultiIndex.from_tuples([("mini", "ia")], names=["scenario", "key"])
+    table = pd.DataFrame(
+        {"title": ["IA"], "difference": [-0.02], "low": [-1.0], "high": [1.0]}, index
+    )
+    assert "+0.0 (-1.0 to +1.0)" in findings.difference(table, "ia", "IAPC")

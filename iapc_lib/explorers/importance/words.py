@@ -61,9 +61,9 @@ def formula(facts: PixelImportance, definition: str, number_of_classes: int) -> 
             f"{result}",
         ]
     if definition == "first":
-        return [f"I = p₁ = {result}"]
+        return [f"I = p₍₁₎ = {result}"]
     if definition == "second":
-        return [f"I = 1 − p₂ = 1 − {number(facts.probabilities[1])} = {result}"]
+        return [f"I = 1 − p₍₂₎ = 1 − {number(facts.probabilities[1])} = {result}"]
     if definition == "none":
         return ["I = 1, whatever the network says"]
     letter = "z" if definition == "logits" else "p"
@@ -72,9 +72,9 @@ def formula(facts: PixelImportance, definition: str, number_of_classes: int) -> 
     decimals = 3 if abs(facts.importance) >= 0.05 else 5
     first, second = (number(value, decimals) for value in values)
     first, second = (f"({value})" if value.startswith("−") else value for value in (first, second))
-    lines = [f"I = 1 − {letter}₂ / {letter}₁ = 1 − {second} / {first} = {result}"]
+    lines = [f"I = 1 − {letter}₍₂₎ / {letter}₍₁₎ = 1 − {second} / {first} = {result}"]
     if facts.importance > 1:
-        lines.append("Above 1, for z₁ > 0 > z₂: it counts more than a sure one.")
+        lines.append("Above 1, for z₍₁₎ > 0 > z₍₂₎: it counts more than a sure one.")
     if facts.importance < 0:
         lines.append("Negative: L_IA would push the prediction away from the pseudo-label.")
     return lines
