@@ -223,7 +223,7 @@ def framed_views(run: Run, number: int) -> dict[str, Image.Image]:
         item = views[number]
     framed = {  # the wider line first, so that both are seen where they coincide
         "views": {"rescaled": ("cyan", 2), "plain": ("yellow", 1)},
-        "clean": {"clean": ("white", 1)},
+        "clean": {"clean": ("magenta", 1)},
     }
     streets = {}
     for stream, names in framed.items():
@@ -231,8 +231,8 @@ def framed_views(run: Run, number: int) -> dict[str, Image.Image]:
         street = resize_image(read_image(records[index].image), config.views.image_size)
         pencil, thin = ImageDraw.Draw(street), max(1, street.height // 60)
         for name, (color, times) in names.items():
-            columns = item[name][0].double().numpy() / 255 * street.width
-            rows = item[name][1].double().numpy() / 255 * street.height
+            columns = item[name][0].double().numpy() / 255 * (street.width - 1)
+            rows = item[name][1].double().numpy() / 255 * (street.height - 1)
             frame = [columns.min(), rows.min(), columns.max(), rows.max()]
             pencil.rectangle(frame, outline=color, width=times * thin)
         streets[", ".join(names)] = street

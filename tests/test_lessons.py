@@ -113,7 +113,7 @@ def test_frames_lie_where_the_views_were_cut(tiny_run):
     assert list(framed) == ["rescaled, plain", "clean"]
     height, width = tiny_run.config.views.image_size
     crop_height, crop_width = tiny_run.config.views.crop_size
-    for names, color in (("rescaled, plain", (255, 255, 0)), ("clean", (255, 255, 255))):
+    for names, color in (("rescaled, plain", (255, 255, 0)), ("clean", (255, 0, 255))):
         street = np.asarray(framed[names])
         assert street.shape == (height, width, 3)
         rows, columns = (street == color).all(axis=-1).nonzero()
