@@ -199,8 +199,8 @@ def short_adaptation(run: Run, fidelity: Fidelity, steps: int = 2) -> DeepLabV2:
         return adapt(brief_run, iapc, source, records, labels)[0]
 
 
-def framed_views(run: Run, number: int) -> dict[str, Image.Image]:
-    """Whole streets with frames where the views of an image of the first update were cut.
+def framed_views(run: Run, number: int) -> Image.Image:
+    """A whole street with frames where its views of the first update were cut.
 
     The views are cut once more from a picture whose colours are its coordinates; what a view shows
     of it says where the view lies.
@@ -210,33 +210,27 @@ def framed_views(run: Run, number: int) -> dict[str, Image.Image]:
         number: of the image in its batch.
 
     Returns:
-        RGB images by what is framed: the views of the image, and the `clean` one of another.
+        RGB image; `plain` is framed in yellow, `rescaled` in cyan.
     """
     records, labels = stages.training_data(run, ROWS["iapc"])
+    config = run.config
     with tempfile.TemporaryDirectory() as folder:
         rows, columns = np.indices((256, 256), np.uint8)
         coordinates = Path(folder, "coordinates.png")
         Image.fromarray(np.stack([columns, rows, rows], axis=-1)).save(coordinates)
         drawn = [replace(record, image=coordinates, copies=None) for record in records]
-        config = run.config
         views = ViewsDataset(drawn, labels, config.views, config.class_set, config.seed, number + 1)
         item = views[number]
-    framed = {  # the wider line first, so that both are seen where they coincide
-        "views": {"rescaled": ("cyan", 2), "plain": ("yellow", 1)},
-        "clean": {"clean": ("magenta", 1)},
-    }
-    streets = {}
-    for stream, names in framed.items():
-        index = draw_order(config.seed, stream, number, len(records))
-        street = resize_image(read_image(records[index].image), config.views.image_size)
-        pencil, thin = ImageDraw.Draw(street), max(1, street.height // 60)
-        for name, (color, times) in names.items():
-            columns = item[name][0].double().numpy() / 255 * (street.width - 1)
-            rows = item[name][1].double().numpy() / 255 * (street.height - 1)
-            frame = [columns.min(), rows.min(), columns.max(), rows.max()]
-            pencil.rectangle(frame, outline=color, width=times * thin)
-        streets[", ".join(names)] = street
-    return streets
+    index = draw_order(config.seed, "views", number, len(records))
+    street = resize_image(read_image(records[index].image), config.views.image_size)
+    pencil, thin = ImageDraw.Draw(street), max(1, street.height // 60)
+    # The wider line first, so that both are seen where they coincide.
+    for name, color, width in (("rescaled", "cyan", 2 * thin), ("plain", "yellow", thin)):
+        columns = item[name][0].double().numpy() / 255 * (street.width - 1)
+        rows = item[name][1].double().numpy() / 255 * (street.height - 1)
+        frame = [columns.min(), rows.min(), columns.max(), rows.max()]
+        pencil.rectangle(frame, outline=color, width=width)
+    return street
 
 
 def kept_weight(run: Run, row: str = "iapc") -> pd.DataFrame:
