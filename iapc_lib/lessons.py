@@ -330,12 +330,13 @@ def dev_confusion(run: Run, limit: int = 12) -> Tensor:
     return confusions(ready, records, run.config.evaluation).sum(dim=0)
 
 
-def confused_pair(run: Run) -> tuple[int, int] | None:
-    """The pair of which the source network takes most of the first for the second, on `dev`.
+def confused_pair(run: Run) -> tuple[str, str] | None:
+    """The class of which the source network takes most for one other, and that one, on `dev`.
 
-    Channel numbers; None without a labelled `dev`. Notebook after notebook follows it.
+    None without a labelled `dev`. Notebook after notebook follows it.
     """
-    return largest_confusion(dev_confusion(run))
+    pair = largest_confusion(dev_confusion(run))
+    return None if pair is None else tuple(run.config.class_set.names[k] for k in pair)
 
 
 def largest_loss(

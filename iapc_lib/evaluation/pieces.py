@@ -34,12 +34,16 @@ def largest_piece(chosen: np.ndarray, first: np.ndarray, second: np.ndarray) -> 
     """
     pairs = np.where(chosen, first.astype(int) * 256 + second, -1)
     largest, best = 0, None
-    for pair in np.unique(pairs[chosen]):
-        pieces, _ = ndimage.label(pairs == pair)
+    found, pixels = np.unique(pairs[chosen], return_counts=True)
+    for place in np.argsort(-pixels, kind="stable"):
+        if pixels[place] <= largest:
+            break  # no piece of this pair, or of those after it, can be larger
+        pieces, _ = ndimage.label(pairs == found[place])
         sizes = np.bincount(pieces.ravel())
         sizes[0] = 0
         if sizes.max() > largest:
-            largest, best = sizes.max(), Piece(pieces == sizes.argmax(), *divmod(int(pair), 256))
+            largest, pair = sizes.max(), divmod(int(found[place]), 256)
+            best = Piece(pieces == sizes.argmax(), *pair)
     return best
 
 

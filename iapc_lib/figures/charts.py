@@ -47,7 +47,7 @@ def curves(
     for number, (name, value) in enumerate((levels or {}).items()):
         axes.axhline(value, color=str(0.2 + 0.6 * number / len(levels)), linestyle="--", label=name)
     axes.set(xlabel=x, ylabel=y)
-    if axes.lines:
+    if any(len(line.get_xdata()) for line in axes.lines):
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     else:
         axes.text(0.5, 0.5, "no values", ha="center", transform=axes.transAxes)

@@ -32,6 +32,7 @@ CLOSE_COLORS = {NAMES.index(name) for name in (
     *("wall", "fence", "pole"),
 )}  # fmt: skip
 """Train ids whose colours are close to another's."""
+OUTLINE = "yellow"
 NAMED_SHARE = 0.008
 """Of a picture's pixels: regions that are larger have their name written on them."""
 
@@ -51,7 +52,7 @@ class Panel:
     low: float = 0.0
     high: float = 1.0
     outline: np.ndarray | None = None
-    """(H, W) bool: pixels around which a line is drawn."""
+    """(H, W) bool: pixels around which a line is drawn, those of the largest piece."""
 
 
 def image_panel(title: str, image: Image.Image | np.ndarray | Tensor) -> Panel:
@@ -162,7 +163,7 @@ def _draw(panel: Panel, axes: plt.Axes) -> AxesImage:
     values = np.asarray(panel.values)
     axes.set_title(panel.title)
     if panel.outline is not None and panel.outline.any():
-        for color, width in (("black", 2.6), ("yellow", 1.3)):
+        for color, width in (("black", 2.6), (OUTLINE, 1.3)):
             axes.contour(panel.outline, [0.5], colors=color, linewidths=width)
     if panel.kind == "labels":
         _write_names(values, axes)
@@ -224,6 +225,8 @@ def _legend_entries(rows: Sequence[Sequence[Panel]]) -> list[Patch]:
     if any(panel.kind == "change" for panel in shown):
         kinds = ((RIGHT, "mended"), (WRONG, "spoiled"), ("0.9", "unchanged"))
         patches += [Patch(facecolor=color, edgecolor="0.4", label=kind) for color, kind in kinds]
+    if any(panel.outline is not None for panel in shown):
+        patches.append(Patch(facecolor="none", edgecolor=OUTLINE, label="largest piece"))
     return patches
 
 

@@ -120,21 +120,21 @@ def change_of_classes(before: np.ndarray, after: np.ndarray, names: Sequence[str
 
 
 def averaged(
-    pair: tuple[int, int] | None, one: Tensor, many: Tensor, names: Sequence[str], maps: int
+    pair: tuple[str, str] | None, one: Tensor, many: Tensor, names: Sequence[str], maps: int
 ) -> str:
     """What the sum of several maps makes of the largest confusion.
 
     Args:
-        pair: (true, predicted) channel numbers.
+        pair: true and predicted class; None where no class is called another one.
         one: (K, K) pixels by (true, predicted) class, of one forward pass.
         many: the same of the sum.
         names: of the K classes.
         maps: that are summed.
     """
-    if pair is None or not one[pair[0]].any():
+    if pair is None or not one[names.index(pair[0])].any():
         return "No class is called another one."
-    true, called = (names[channel] for channel in pair)
-    before, after = (float(c[pair] / c[pair[0]].sum()) for c in (one, many))
+    true, called = pair
+    before, after = (_share_called(pair, counts, names) for counts in (one, many))
     if after > before - 0.02:
         verdict = "the error is systematic, and the average keeps it"
     else:
@@ -146,19 +146,27 @@ def averaged(
 
 
 def still_confused(
-    pair: tuple[int, int], counts: Mapping[str, Tensor], names: Sequence[str]
+    pair: tuple[str, str] | None, counts: Mapping[str, Tensor], names: Sequence[str]
 ) -> str:
     """How much of a class each method takes for another one.
 
     Args:
-        pair: (true, predicted) channel numbers.
+        pair: true and predicted class; None where no class is called another one.
         counts: (K, K) pixels by (true, predicted) class, by method.
         names: of the K classes.
     """
-    true, called = (names[channel] for channel in pair)
-    shares = {title: float(c[pair] / c[pair[0]].sum().clamp(min=1)) for title, c in counts.items()}
+    if pair is None:
+        return "No class is called another one."
+    if not any(of_method[names.index(pair[0])].any() for of_method in counts.values()):
+        return f"None of these images is known to show {pair[0]}."
+    shares = {title: _share_called(pair, c, names) for title, c in counts.items()}
     said = listed([f"{title} {share:.0%}" for title, share in shares.items()])
-    return f"Of the pixels of {true}, as {called}: {said}."
+    return f"Of the pixels of {pair[0]}, as {pair[1]}: {said}."
+
+
+def _share_called(pair: tuple[str, str], counts: Tensor, names: Sequence[str]) -> float:
+    true, called = (names.index(name) for name in pair)
+    return float(counts[true, called] / counts[true].sum())
 
 
 def mended(before: np.ndarray, after: np.ndarray, truth: np.ndarray, name: str) -> str:

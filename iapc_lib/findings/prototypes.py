@@ -29,14 +29,16 @@ def alike(maps: np.ndarray, names: Sequence[str]) -> str:
 
 
 def nearest_at_the_error(
-    prototype: np.ndarray, truth: np.ndarray, called: np.ndarray, pair: tuple[str, str]
+    prototype: np.ndarray, truth: np.ndarray, called: np.ndarray, pair: tuple[str, str] | None
 ) -> str:
     """What the nearest prototype says where the pseudo-label takes one class for another.
 
     Args:
         prototype: (P,) names of classes; `truth` and `called` (by the pseudo-label) alike.
-        pair: true and called class.
+        pair: true and called class; None where no class is called another one.
     """
+    if pair is None:
+        return "No class is called another one."
     true, other = pair
     error = (truth == true) & (called == other)
     if not error.any():

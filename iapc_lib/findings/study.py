@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from pandas import DataFrame, Series
 
 from iapc_lib.findings.wording import listed
@@ -20,9 +21,8 @@ def difference(table: DataFrame, key: str, other: str) -> str:
     here = table.xs(key, level="key").dropna(subset=["difference"])
     if here.empty:
         return ""
-    above, below = (here["low"] > 0).all(), (here["high"] < 0).all()
-    verdict = (
-        "is above" if above else "is below" if below else "cannot be told in every scenario from"
+    verdicts = np.select(
+        [here["low"] > 0, here["high"] < 0], ["is above", "is below"], "cannot be told from"
     )
     rounded = here[["difference", "low", "high"]].round(1) + 0.0  # no -0.0
     numbers = [
@@ -30,7 +30,11 @@ def difference(table: DataFrame, key: str, other: str) -> str:
         for scenario, row in rounded.iterrows()
     ]
     title = here["title"].iloc[0]
-    return f"**{title[0].upper()}{title[1:]}** {verdict} {other}: {listed(numbers)}."
+    title = f"**{title[0].upper()}{title[1:]}**"
+    if len(set(verdicts)) == 1:
+        return f"{title} {verdicts[0]} {other}: {listed(numbers)}."
+    pairs = zip(verdicts, numbers, strict=True)
+    return f"{title} {listed([f'{verdict} {other}: {number}' for verdict, number in pairs])}."
 
 
 def every_seed(gains: DataFrame) -> str:

@@ -142,7 +142,7 @@ def sure_of_the_error(
     confidence: np.ndarray,
     truth: np.ndarray,
     called: np.ndarray,
-    pair: tuple[str, str],
+    pair: tuple[str, str] | None,
     name: str = "confidence",
 ) -> str:
     """How sure the network is where it takes one class for another.
@@ -151,9 +151,11 @@ def sure_of_the_error(
         confidence: (P,) any measure of trust within 0..1.
         truth: (P,) names of classes.
         called: (P,) names that the pseudo-label gives.
-        pair: true and called class.
+        pair: true and called class; None where no class is called another one.
         name: of the measure.
     """
+    if pair is None:
+        return "No class is called another one."
     true, other = pair
     error, right = (truth == true) & (called == other), (truth == true) & (called == true)
     if not error.any():

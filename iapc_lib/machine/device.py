@@ -97,9 +97,9 @@ class Machine:
         """uint8 RGB images (N, 3, H, W) through a network; logits and features in full precision."""
         weights = next(network.parameters())
         inputs = network_input(images.to(weights.device, non_blocking=True)).to(weights.dtype)
-        # A quarter of a small network's time on a CPU, a fifth of the published one's in bfloat16 on
-        # a GPU; slower in float32 there. In bfloat16 on a CPU torch's gradients of dilated
-        # depthwise convolutions would be wrong.
+        # Saves a quarter of a small network's time on a CPU, up to half in bfloat16 on a GPU
+        # (docs/running.md), and is slower in float32 there. In bfloat16 on a CPU torch's gradients
+        # of dilated depthwise convolutions would be wrong.
         if self.autocast == (weights.device.type == "cuda"):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
@@ -157,8 +157,7 @@ def prepare_machine(config: HardwareConfig) -> Machine:
         raise ConfigError("hardware.device is 'cuda', but torch finds no GPU; allowed: auto, cpu")
     use_cuda = config.device != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if use_cuda else "cpu")
-    # As torch.use_deterministic_algorithms(True, warn_only=True), which imports torch's compiler, too:
-    # a second and a half of every start.
+    # As torch.use_deterministic_algorithms(True, warn_only=True), which imports torch's compiler, too.
     torch.set_deterministic_debug_mode("warn")
     # That would also fill every new tensor with NaN, to show what reads before it writes.
     torch.utils.deterministic.fill_uninitialized_memory = False

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from iapc_lib.classes import IGNORE
 from iapc_lib.evaluation.pieces import changed_pieces, largest_piece, largest_wrong_piece
@@ -48,3 +49,12 @@ def test_a_piece_has_one_pair_and_lies_where_it_was_looked_for(first, second):
         assert chosen[piece.mask].all()
         assert (first[piece.mask] == piece.first).all()
         assert (second[piece.mask] == piece.second).all()
+        assert ndimage.label(piece.mask)[1] == 1
+        largest = max(
+            np.bincount(ndimage.label(chosen & (first == a) & (second == b))[0].ravel())[1:].max(
+                initial=0
+            )
+            for a in np.unique(first)
+            for b in np.unique(second)
+        )
+        assert piece.mask.sum() == largest

@@ -98,6 +98,7 @@ def test_one_confusion_is_followed_through_averages_and_confidence():
     pair = largest_confusion(once)
     assert pair == (1, 2)
     assert largest_confusion(torch.eye(3, dtype=torch.int64)) is None
+    pair = ("bus", "train")
     assert "calls 90% of bus train, the sum of 6 maps 90%: the error is systematic" in (
         findings.averaged(pair, once, once, NAMES, 6)
     )
@@ -230,6 +231,8 @@ def test_results_in_words():
     assert findings.same_order(splits[["dev"]]) == "There is one split only."
     said = findings.over_classes({19: 40.0, 16: np.nan, 13: 44.0}, "IAPC")
     assert said.endswith("an mIoU of 40.0 over 19 classes and 44.0 over 13 classes.")
+    tiny = {"IAPC": 0.3, "BatchNorm recomputed": 5.0}
+    assert "%" not in findings.gain_explained(tiny, [10.1, 12.8])
 
 
 def test_many_runs_in_words():
@@ -331,10 +334,23 @@ def test_a_pair_is_followed_to_prototypes_and_methods():
     assert findings.nearest_at_the_error(nearest, truth, called, ("sky", "bus")) == (
         "No sky is called bus."
     )
-    counts = {"source only": torch.tensor([[1, 3], [0, 5]]), "IAPC": torch.tensor([[3, 1], [0, 5]])}
-    assert findings.still_confused((0, 1), counts, ("bus", "train")) == (
+    counts = {
+        "source only": torch.tensor([[1, 3, 0], [0, 5, 0], [0, 0, 0]]),
+        "IAPC": torch.tensor([[3, 1, 0], [0, 5, 0], [0, 0, 0]]),
+    }
+    names = ("bus", "train", "sky")
+    assert findings.still_confused(names[:2], counts, names) == (
         "Of the pixels of bus, as train: source only 75% and IAPC 25%."
     )
+    assert findings.still_confused(("sky", "bus"), counts, names) == (
+        "None of these images is known to show sky."
+    )
+    for said in (
+        findings.nearest_at_the_error(nearest, truth, called, None),
+        findings.still_confused(None, counts, names),
+        findings.sure_of_the_error(np.ones(5), truth, called, None),
+    ):
+        assert said == "No class is called another one."
 
 
 def test_differences_have_no_negative_zero():
@@ -343,3 +359,15 @@ def test_differences_have_no_negative_zero():
         {"title": ["IA"], "difference": [-0.02], "low": [-1.0], "high": [1.0]}, index
     )
     assert "+0.0 (-1.0 to +1.0)" in findings.difference(table, "ia", "IAPC")
+
+
+def test_a_verdict_stands_beside_each_scenario_where_they_part():
+    index = pd.MultiIndex.from_tuples([("a", "ia"), ("b", "ia")], names=["scenario", "key"])
+    table = pd.DataFrame(
+        {"title": ["IA"] * 2, "difference": [0.3, -1.1], "low": [-1, -1.7], "high": [2, -0.5]},
+        index,
+    )
+    assert findings.difference(table, "ia", "IAPC") == (
+        "**IA** cannot be told from IAPC: +0.3 (-1.0 to +2.0) in a and is below IAPC: -1.1 (-1.7 to "
+        "-0.5) in b."
+    )

@@ -56,18 +56,22 @@ def test_stopped_training_ends_in_the_same_weights(run_on, precision, monkeypatc
     monkeypatch.setattr(saved_state, "SAVE_EVERY_SECONDS", 0)
     monkeypatch.setattr(saved_state, "SAVE_PAUSE", 0)
     whole, stopped = run_on("cuda", precision, "whole"), run_on("cuda", precision, "stopped")
-    real = loop.set_learning_rate
+    real, steps, killed = loop.set_learning_rate, [], [False]
 
-    def killed_at_4(optimizer, config, step):
-        if config.name == "sgd" and step == 4:  # the adaptation, not the source training
-            raise Killed
+    def killed_once_at_4(optimizer, config, step):
+        if config.name == "sgd":  # the adaptation, not the source training
+            steps.append(step)
+            if step == 4 and not killed[0]:
+                killed[0] = True
+                raise Killed
         return real(optimizer, config, step)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "set_learning_rate", killed_at_4)
-        with pytest.raises(Killed):
-            stages.network_file(stopped, "iapc")
-    assert same(weights(whole), weights(stopped))
+    monkeypatch.setattr(loop, "set_learning_rate", killed_once_at_4)
+    with pytest.raises(Killed):
+        stages.network_file(stopped, "iapc")
+    continued = weights(stopped)
+    assert steps == [0, 1, 2, 3, 4, 4, 5]
+    assert same(weights(whole), continued)
 
 
 def test_in_float32_losses_are_those_of_the_cpu(run_on):
