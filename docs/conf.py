@@ -74,6 +74,7 @@ EXPLORER_NOTE = (
 )
 MODULE = re.compile(r"^\{module\} ([\w.]+)$", re.MULTILINE)
 MODULES = re.compile(r"^\{modules\} ([\w.]+)$", re.MULTILINE)
+OUTSIDE_LINK = re.compile(r"\[([^\]]+)\]\((?:\.\./)+((?:benchmarks/)?[A-Z]+\.md)(?:#[\w-]*)?\)")
 CODE_LINK = re.compile(r"\[`([\w.]+)`\]\((?:\.\./)+(iapc_lib/[\w/]+)\.py\)")
 
 
@@ -91,7 +92,7 @@ def prepare_source(app, docname: str, source: list[str]) -> None:
     if docname.startswith("notebooks/"):
         source[0] = json.dumps(prepare_notebook(json.loads(source[0])))
     else:
-        source[0] = list_modules(link_code(source[0]))
+        source[0] = list_modules(link_code(unlink(source[0])))
 
 
 def list_modules(text: str) -> str:
@@ -117,6 +118,11 @@ def automodule(name: str) -> str:
     return f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n"
 
 
+def unlink(text: str) -> str:
+    """Links to pages that are not on the site, such as README.md, become the words and the name."""
+    return OUTSIDE_LINK.sub(lambda m: m[1] if m[1] in m[2] else f"{m[1]} (`{m[2]}`)", text)
+
+
 def link_code(text: str) -> str:
     """Links to a name in the library's source become links to its place in the reference."""
 
@@ -137,6 +143,7 @@ def prepare_notebook(notebook: dict) -> dict:
         if cell["cell_type"] == "markdown":
             headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
             heading = headings[-1] if headings else heading
+            cell["source"] = unlink(text)
             continue
         cell["outputs"] = [shown for o in cell.get("outputs", []) if (shown := prepare_output(o))]
         pictures = [o for o in cell["outputs"] if "image/png" in o.get("data", {})]

@@ -137,6 +137,14 @@ def test_links_to_code_become_references(conf):
     assert conf.link_code(text) == f"see {{py:obj}}`importance_map <{name}>` and [x](other.md)"
 
 
+def test_links_that_leave_the_site_become_names(conf):
+    assert conf.unlink(
+        "[the results](../README.md#results), [RESULTS.md](../benchmarks/RESULTS.md)"
+    ) == ("the results (`README.md`), RESULTS.md")
+    inside = "[the method](method.md#6-optimiser), [00](../notebooks/00_data.ipynb)"
+    assert conf.unlink(inside) == inside
+
+
 def test_notebooks_lose_what_a_page_cannot_show_and_every_picture_gets_a_text(conf):
     def display(**data):
         return {"output_type": "display_data", "data": data, "metadata": {}}
