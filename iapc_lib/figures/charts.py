@@ -15,7 +15,7 @@ from iapc_lib.method.objective import TERMS
 
 COLORS = ["#0173b2", "#de8f05", "#029e73", "#cc78bc", "#56b4e9"]
 COLORS += ["#ca9161", "#949494", "#d55e00", "#fbafe4", "#ece133"]
-"""seaborn's palette `colorblind`, its two oranges apart; seaborn itself takes a second, and is imported where it draws."""
+"""seaborn's palette `colorblind`, its two oranges apart; seaborn itself takes a second to import."""
 RIGHT, WRONG = COLORS[0], COLORS[1]
 
 
