@@ -47,10 +47,14 @@ def fold_batchnorm(network: DeepLabV2) -> DeepLabV2:
     return network
 
 
-def shortest(function: Callable[[], object], repeats: int) -> float:
-    """Milliseconds of the fastest of `repeats` calls, after a warm-up."""
-    timer = Timer("function()", globals={"function": function})
-    return 1000 * min(timer.timeit(1).median for _ in range(repeats))
+def shortest(functions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Milliseconds of the fastest of `repeats` calls of each, in turns, each after a warm-up.
+
+    In turns, because a machine may slow down meanwhile.
+    """
+    timers = {name: Timer("f()", globals={"f": f}) for name, f in functions.items()}
+    taken = [{n: timer.timeit(1).median for n, timer in timers.items()} for _ in range(repeats)]
+    return {name: 1000 * min(times[name] for times in taken) for name in timers}
 
 
 def in_usual_layout(network: DeepLabV2, images: torch.Tensor, machine: Machine) -> object:
@@ -88,14 +92,13 @@ def phase_times(networks, optimizer, batch, absence, config, machine, repeats) -
         "losses": losses,
         "backward": lambda: torch.autograd.grad(total, trainable, retain_graph=True),
         "student forward": lambda: machine.forward(student, batch["augmented"]),
-        PLAIN: lambda: in_usual_layout(student, batch["augmented"], machine),
         "source forward": lambda: no_grad(machine.forward)(source, batch["rescaled"]),
         "memory forward": lambda: no_grad(machine.forward)(memory, batch["plain"]),
         "clean forward": lambda: no_grad(machine.forward)(student, batch["clean"]),
         "memory update": lambda: update_memory(memory, student, config.adaptation.memory_decay),
         "optimiser, published visits": optimizer.step,
     }
-    return {name: shortest(phase, repeats) for name, phase in phases.items()}
+    return shortest(phases, repeats)
 
 
 def main() -> None:
@@ -132,20 +135,23 @@ def main() -> None:
         made = (networks, optimizer, batch, absence, settings, machine.forward)
         adaptation_step(*made, statistics_read=statistics_read)
 
-    whole = shortest(lambda: step(True), arguments.repeats)
-    brief = shortest(lambda: step(False), arguments.repeats)
+    steps = {
+        "whole step": lambda: step(True),
+        "... no clean forward": lambda: step(False),
+        PLAIN: lambda: in_usual_layout(networks.student, batch["augmented"], machine),
+    }
+    times |= shortest(steps, arguments.repeats)
+    whole, brief, unit = (times[name] for name in steps)
     with torch.no_grad():
         plain = machine.forward(networks.source, batch["rescaled"]).logits
         folded = fold_batchnorm(networks.source)
         difference = (machine.forward(folded, batch["rescaled"]).logits - plain).abs().max()
-        folded_time = shortest(
-            lambda: machine.forward(folded, batch["rescaled"]), arguments.repeats
-        )
+        folded_forward = {"folded": lambda: machine.forward(folded, batch["rescaled"])}
+        (folded_time,) = shortest(folded_forward, arguments.repeats).values()
 
-    unit = times[PLAIN]
     print(f"{machine.description}, torch {torch.__version__}, batch {shape}")
     print(f"{'phase':32} {'ms':>9} {'share':>7} {'units':>6}")
-    for name, value in {**times, "whole step": whole, "... no clean forward": brief}.items():
+    for name, value in times.items():
         print(f"{name:32} {value:9.2f} {value / whole:7.1%} {value / unit:6.2f}")
     print(
         f"{'(source, BatchNorm folded)':32} {folded_time:9.2f} {folded_time / whole:7.1%}", end=""
